@@ -1,0 +1,24 @@
+/**
+ * What an issuer sends is a stranger's text. Before it is shown: C0 and C1 control characters (with them every ANSI
+ * sequence loses its start), bidirectional controls (Trojan Source, CVE-2021-42574), zero-width and tag characters,
+ * line separators and lone surrogates are taken out.
+ */
+const unsafe =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
+  // biome-ignore lint/suspicious/noMisleadingCharacterClass: single code points, with the u flag
+  /[\u0000-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF\uFFF0-\uFFFB\p{Cs}\u{E0000}-\u{E0FFF}]/gu;
+
+/** ANSI escape sequences: CSI, OSC up to BEL or the end, and the two-character ones (ECMA-48). */
+const escapes = /\u001B(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001B]*(?:\u0007|\u001B\\)?|[@-Z\\-_])/g;
+
+/** One line of harmless text of at most `longest` characters; '' for what is not text at all. */
+export function plain(text: unknown, longest = 200): string {
+  if (typeof text !== 'string') return '';
+  const clean = text
+    .slice(0, longest * 8)
+    .replace(escapes, '')
+    .replace(/[\t\n\r]+/g, ' ')
+    .replace(unsafe, '')
+    .trim();
+  return clean.length > longest ? `${clean.slice(0, longest - 1)}…` : clean;
+}
