@@ -51,6 +51,42 @@ export interface Kept {
   readonly dead?: { readonly since: EpochMs; readonly why: string };
 }
 
+/** A device authorization answer, judged (RFC 8628 §3.2). */
+export interface DeviceCode {
+  /** Secret. */
+  readonly deviceCode: string;
+  readonly userCode: string;
+  readonly link: string;
+  readonly linkComplete?: string;
+  readonly expires: EpochMs;
+  /** As the issuer sent it, if it did: seconds. */
+  readonly interval?: number;
+}
+
+/** What goes along with a request to a token endpoint. */
+export interface TokenRequest {
+  readonly stop: AbortSignal;
+  /**
+   * Called with a new refresh token as soon as the answer is read, and waited for before the answer is judged: what it
+   * keeps is not lost when the rest of the answer is faulty.
+   */
+  readonly rotated?: (refreshToken: string) => Promise<void>;
+  /** Verify the ID token of the answer, if there is one, and tell whose it is. Otherwise an ID token is not looked at. */
+  readonly identify?: boolean;
+}
+
+/** One issuer and our client there, as the grants need it. Every method throws Failed and nothing else. */
+export interface Issuer {
+  /** One request to the token endpoint (RFC 6749 §3.2). */
+  token(grantType: string, parameters: Readonly<Record<string, string>>, request: TokenRequest): Promise<TokenSet>;
+  /** One request to the device authorization endpoint (RFC 8628 §3.1). */
+  device(parameters: Readonly<Record<string, string>>, stop: AbortSignal): Promise<DeviceCode>;
+  /** RFC 7009; false where the issuer offers no revocation. */
+  revoke(token: string, stop: AbortSignal): Promise<boolean>;
+  /** scopes_supported of its metadata; undefined where it does not say. */
+  scopes(stop: AbortSignal): Promise<readonly string[] | undefined>;
+}
+
 /** Draws a login, one state after the other. `show` never throws; nothing is drawn after `close`. */
 export interface Face {
   show(state: LoginState): void;

@@ -4,8 +4,6 @@
  * line separators and lone surrogates are taken out.
  */
 const unsafe =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
-  // biome-ignore lint/suspicious/noMisleadingCharacterClass: single code points, with the u flag
   /[\u0000-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF\uFFF0-\uFFFB\p{Cs}\u{E0000}-\u{E0FFF}]/gu;
 
 /** ANSI escape sequences: CSI, OSC up to BEL or the end, and the two-character ones (ECMA-48). */

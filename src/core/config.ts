@@ -1,0 +1,45 @@
+import type { Provider } from './provider.js';
+import type { Seconds } from './time.js';
+
+/** Everything an administrator or a person can set, read once and frozen. Times in seconds, sizes in bytes. */
+export interface Config {
+  /** Where it was read, for messages: "HTCondor's configuration" or a file. */
+  readonly source: string;
+  /** In the order of the configuration. */
+  readonly providers: ReadonlyMap<string, Provider>;
+  /** The provider whose token is the personal bearer token file: the one named, or the first. */
+  readonly preferred?: string;
+  /** HTCondor's SEC_CREDENTIAL_DIRECTORY_OAUTH. Absent: this machine keeps no jobs' credentials. */
+  readonly credDir?: string;
+  /** Whether HTCondor's own tools (condor_store_cred) are to be used here. */
+  readonly htcondor: boolean;
+  /** What must be left of a token on disk, always: CREDMON_OAUTH_TOKEN_MINIMUM. */
+  readonly minimum: Seconds;
+  /** How often the whole credential directory is looked through, in case the file system's events missed something. */
+  readonly sweep: Seconds;
+  readonly log: LogSettings;
+  readonly broker: BrokerSettings;
+  /** Folder of the status snapshots: `all.json` for root, `<uid>.json` for each person. */
+  readonly statusDir: string;
+}
+
+export interface LogSettings {
+  /** Absent: standard error. */
+  readonly file?: string;
+  readonly debug: boolean;
+  /** Size at which it is rotated; 0: never. */
+  readonly max: number;
+  /** How many rotated files are kept. */
+  readonly keep: number;
+}
+
+export interface BrokerSettings {
+  /** Unix socket that people's logins connect to. */
+  readonly socket: string;
+  /** Sticky folder in which a client proves whose it is. */
+  readonly challengeDir: string;
+  /** Folder through which grants go to credmond; only the broker's account writes there. */
+  readonly spoolDir: string;
+  /** Local account that the broker runs as when root starts it. */
+  readonly account: string;
+}
