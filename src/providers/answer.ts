@@ -1,0 +1,72 @@
+import { assumedLife, type Subject, type TokenSet } from '../core/credential.js';
+import { parseScopes } from '../core/scopes.js';
+import { plain } from '../core/text.js';
+import { type EpochMs, epochMs, later, type Seconds } from '../core/time.js';
+
+/** No access token is believed to live longer: a year. */
+const longestLife = 366 * 86_400;
+
+/** A token endpoint's answer after openid-client has judged it. */
+export interface Answer {
+  readonly access_token: string;
+  readonly token_type: string;
+  readonly refresh_token?: string;
+  readonly expires_in?: number;
+  readonly scope?: string;
+}
+
+/** `life` is the configured default for tokens that do not tell how long they live. */
+export function tokenSet(answer: Answer, issued: EpochMs, life: Seconds | undefined, subject?: Subject): TokenSet {
+  const scopes = answer.scope === undefined ? undefined : parseScopes(answer.scope);
+  return {
+    accessToken: answer.access_token,
+    tokenType: answer.token_type,
+    issued,
+    ...lifetime(answer, issued, life ?? assumedLife),
+    ...(answer.refresh_token !== undefined && { refreshToken: answer.refresh_token }),
+    ...(scopes !== undefined && { scopes }),
+    ...(subject !== undefined && { subject }),
+  };
+}
+
+function lifetime(answer: Answer, issued: EpochMs, life: Seconds): Pick<TokenSet, 'expires' | 'lifeFrom'> {
+  if (answer.expires_in !== undefined && answer.expires_in > 0) {
+    return { expires: later(issued, Math.min(answer.expires_in, longestLife)), lifeFrom: 'expires_in' };
+  }
+  const exp = jwtExpiry(answer.access_token);
+  if (exp !== undefined) return { expires: epochMs(Math.min(exp, later(issued, longestLife))), lifeFrom: 'jwt' };
+  return { expires: later(issued, life), lifeFrom: 'default' };
+}
+
+/** The exp claim of a JWT access token (RFC 9068 §2.2), unverified: it only tells when to fetch the next one. */
+export function jwtExpiry(token: string): EpochMs | undefined {
+  const [, payload, signature] = token.split('.');
+  if (payload === undefined || signature === undefined) return undefined;
+  try {
+    const exp: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')).exp;
+    return typeof exp === 'number' && Number.isFinite(exp) && exp > 0 ? epochMs(exp * 1000) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whose a verified ID token is: the claim that people know themselves by, else `sub`. */
+export function subjectOf(claims: Readonly<Record<string, unknown>>): Subject {
+  const sub = String(claims.sub);
+  const names = ['preferred_username', 'eppn', 'email', 'name'].map((claim) => plain(claims[claim], 80));
+  return { iss: String(claims.iss), sub, name: names.find((name) => name !== '') ?? plain(sub, 80) };
+}
+
+/**
+ * What of a token answer is passed on to be judged: the rest could make a good answer fail, and with it the new refresh
+ * token. An expires_in that is no life is dropped, as if the issuer had not told (RFC 6749 §5.1 makes it optional), and
+ * an ID token that nobody will look at too.
+ */
+export function lenient(body: unknown, keepIdToken: boolean): unknown {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return body;
+  const answer: Record<string, unknown> = { ...body };
+  if (!(Number(answer.expires_in) > 0 && Number.isFinite(Number(answer.expires_in)))) delete answer.expires_in;
+  if (answer.refresh_token === '' || answer.refresh_token === null) delete answer.refresh_token;
+  if (!keepIdToken) delete answer.id_token;
+  return answer;
+}

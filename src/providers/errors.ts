@@ -1,0 +1,157 @@
+import { ClientError, ResponseBodyError, WWWAuthenticateChallengeError } from 'openid-client';
+import { Failed, type Failure, type FailureKind } from '../core/failure.js';
+import { plain } from '../core/text.js';
+import { type Seconds, seconds } from '../core/time.js';
+
+/** Where a request went, for messages: never with a query. */
+const originOf = (url: string): string => {
+  try {
+    return new URL(url).origin;
+  } catch {
+    return 'the issuer';
+  }
+};
+
+const network: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'the connection was refused',
+  ECONNRESET: 'the connection was reset',
+  UND_ERR_SOCKET: 'the connection broke off',
+  EPIPE: 'the connection broke off',
+  ENOTFOUND: 'its name does not resolve',
+  EAI_AGAIN: 'its name does not resolve just now',
+  EHOSTUNREACH: 'there is no route to it',
+  ENETUNREACH: 'there is no network',
+  ETIMEDOUT: 'it did not answer in time',
+  UND_ERR_CONNECT_TIMEOUT: 'it did not answer in time',
+  UND_ERR_HEADERS_TIMEOUT: 'it did not answer in time',
+  UND_ERR_BODY_TIMEOUT: 'it did not answer in time',
+};
+
+const certificate = /^(?:CERT_|ERR_TLS_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED|HOSTNAME_MISMATCH|ERR_SSL_)/;
+
+/** What a failed exchange was, by the code that Node's or undici's error carries. */
+export function networkFailure(url: string, cause: unknown): Failure {
+  const code = codeOf(cause);
+  const origin = originOf(url);
+  if (code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE') {
+    return { kind: 'protocol', what: `${origin} sent an answer too large to be true`, hint: 'check the issuer’s URL' };
+  }
+  if (certificate.test(code)) {
+    return {
+      kind: 'protocol',
+      what: `the certificate of ${origin} cannot be trusted (${code})`,
+      hint: 'name the authority with <provider>_CA_FILE if it is one of your own, or ask whoever runs the issuer',
+    };
+  }
+  const timeout = (cause as Error | undefined)?.name === 'TimeoutError';
+  const words = timeout
+    ? 'it did not answer in time'
+    : (network[code] ?? `the exchange failed (${code || 'no reason given'})`);
+  return {
+    kind: 'transient',
+    what: `cannot reach ${origin}: ${words}`,
+    hint: 'it is tried again; check the network if it lasts',
+  };
+}
+
+/** Node hides the code in `cause`, or in the errors of an AggregateError. */
+function codeOf(thrown: unknown): string {
+  const error = thrown as { code?: unknown; cause?: unknown; errors?: readonly unknown[] } | undefined;
+  if (typeof error?.code === 'string') return error.code;
+  const inner = error?.cause ?? error?.errors?.[0];
+  return inner === undefined ? '' : codeOf(inner);
+}
+
+/** RFC 6749 §5.2, RFC 8628 §3.5, RFC 8693 §2.2.2. What is not here is `refused`. */
+const oauth: Readonly<Record<string, FailureKind>> = {
+  invalid_grant: 'login-needed',
+  access_denied: 'denied',
+  expired_token: 'expired',
+  authorization_pending: 'transient',
+  slow_down: 'transient',
+  temporarily_unavailable: 'transient',
+  server_error: 'transient',
+};
+
+const hints: Readonly<Record<string, string>> = {
+  invalid_client: 'check <provider>_CLIENT_ID and the secret in <provider>_CLIENT_SECRET_FILE',
+  unauthorized_client: 'the client must be registered there for the device flow and for refresh tokens',
+  unsupported_grant_type: 'this issuer does not offer what is needed',
+  invalid_scope: 'ask for other scopes with --scope, or have the client registered for these',
+  invalid_target: 'ask for another audience',
+};
+
+/** Everything that openid-client throws, in our words. The one border behind which its error classes are unknown. */
+export function translate(thrown: unknown, url: string): Failed {
+  if (thrown instanceof Failed) return thrown;
+  const inner = (thrown as { cause?: unknown } | undefined)?.cause;
+  if (inner instanceof Failed) return inner;
+  return new Failed(judge(thrown, originOf(url)), { cause: thrown });
+}
+
+function judge(thrown: unknown, origin: string): Failure {
+  if (thrown instanceof ResponseBodyError) {
+    const code = plain(thrown.error, 64);
+    const detail = plain(thrown.error_description, 200);
+    const busy = thrown.status >= 500 || thrown.status === 429;
+    const hint = hints[code];
+    return {
+      kind: busy ? 'transient' : (oauth[code] ?? 'refused'),
+      what: `${origin} refused: ${code}${detail === '' ? '' : ` (${detail})`}`,
+      code,
+      ...(hint !== undefined && { hint }),
+      ...retryAfter(thrown.response),
+    };
+  }
+  if (thrown instanceof WWWAuthenticateChallengeError) {
+    return {
+      kind: 'refused',
+      what: `${origin} refused this client (HTTP ${thrown.status})`,
+      code: 'invalid_client',
+      hint: hints.invalid_client as string,
+    };
+  }
+  if (thrown instanceof ClientError) {
+    const response = responseIn(thrown);
+    if (response && response.status !== 200) return byStatus(response, origin);
+    const reason = thrown.cause instanceof Error ? thrown.cause.message : thrown.message;
+    return {
+      kind: 'protocol',
+      what: `${origin} answered against the standards: ${plain(reason)}`,
+      hint: 'check that the issuer’s URL is right; if it is, whoever runs it must mend this',
+    };
+  }
+  return { kind: 'protocol', what: `${origin}: ${plain((thrown as Error).message)}` };
+}
+
+function responseIn(error: ClientError): Response | undefined {
+  return error.cause instanceof Response ? error.cause : undefined;
+}
+
+function byStatus(response: Response, origin: string): Failure {
+  const { status } = response;
+  if (status >= 500 || status === 429 || status === 408) {
+    return {
+      kind: 'transient',
+      what: `${origin} has trouble of its own (HTTP ${status})`,
+      hint: 'it is tried again; ask whoever runs it if it lasts',
+      ...retryAfter(response),
+    };
+  }
+  if (status >= 300 && status < 400) {
+    return {
+      kind: 'protocol',
+      what: `${origin} sent us elsewhere (HTTP ${status}), which is not followed`,
+      hint: 'give the URL it redirects to, if that is the issuer',
+    };
+  }
+  const hint = status === 404 ? 'check the issuer’s URL' : 'ask whoever runs it';
+  return { kind: 'refused', what: `${origin} refused the request (HTTP ${status})`, code: `http_${status}`, hint };
+}
+
+function retryAfter(response: Response): { wait?: Seconds } {
+  const value = response.headers.get('retry-after');
+  if (value === null) return {};
+  const span = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
+  return Number.isFinite(span) && span > 0 ? { wait: seconds(span) } : {};
+}
