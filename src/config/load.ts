@@ -165,8 +165,8 @@ function settings(
       keep: credmond.max_num_log ?? 1,
     },
     broker: {
-      socket: broker.socket ?? join(run, 'broker.sock'),
-      challengeDir: broker.challenge_dir ?? join(run, 'challenge'),
+      socket: broker.socket ?? join(run, 'broker', 'socket'),
+      challengeDir: broker.challenge_dir ?? join(run, 'broker', 'challenge'),
       spoolDir: broker.spool_dir ?? '/var/lib/credmon/spool',
       account: broker.account ?? 'credmon',
     },

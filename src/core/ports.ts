@@ -1,5 +1,8 @@
 import type { Grant, TokenSet } from './credential.js';
+import type { Life } from './due.js';
 import type { LoginState, Place } from './login.js';
+import type { CredentialId } from './names.js';
+import type { Stamp } from './plan.js';
 import type { EpochMs, Seconds } from './time.js';
 
 /** Wall time, steady time and timers. Tests move one by hand. */
@@ -49,6 +52,57 @@ export interface Kept {
   readonly since: EpochMs;
   /** Set when the issuer no longer honours the grant: since when, and why. */
   readonly dead?: { readonly since: EpochMs; readonly why: string };
+}
+
+/** A credential that was found: whose, of which configured provider, and in which state its `.top` is. */
+export interface Found {
+  readonly id: CredentialId;
+  readonly provider: string;
+  readonly stamp: Stamp;
+  /** When the `.top` was written. */
+  readonly written: EpochMs;
+}
+
+/** The client that a credential was made with, where it is not the provider's own (HTCondor's `.meta`). */
+export interface OtherClient {
+  readonly clientId: string;
+  /** Secret. */
+  readonly secret?: string;
+  readonly tokenUrl?: string;
+}
+
+/** A `.top` as it was read, or why it is of no use; then with the stamp of the file that is of no use, where there is one. */
+export type Top =
+  | { readonly grant: Grant; readonly client?: OtherClient; readonly stamp: Stamp; readonly trouble?: never }
+  | { readonly trouble: string; readonly stamp?: Stamp };
+
+/**
+ * The credentials that the daemon keeps: HTCondor's credential directory, or a person's own store.
+ * Every method throws Failed('storage') when the disk does not do its part; then what was there is whole.
+ */
+export interface Credentials {
+  users(): Promise<readonly string[]>;
+  /** All of one user's, by key (names.ts). A user who is not there has none. */
+  scan(user: string): Promise<ReadonlyMap<string, Found>>;
+  read(id: CredentialId): Promise<Top>;
+  /** The life of the access token that jobs are given now; undefined when there is none or it cannot be told. */
+  life(id: CredentialId): Promise<Life | undefined>;
+  /**
+   * Puts a new refresh token in the place of the one that `stamp` was read with; resolves, when it is durable, to the new
+   * stamp. Throws Superseded when the `.top` is no longer that one: then nothing is written.
+   */
+  rotate(id: CredentialId, stamp: Stamp, refreshToken: string): Promise<Stamp>;
+  /** Hands a new access token to jobs. Throws Superseded when the `.top` is no longer the one that `stamp` names. */
+  publish(id: CredentialId, stamp: Stamp, token: TokenSet): Promise<void>;
+  /** A login: replaces whatever is there. Resolves when it is durable. */
+  put(id: CredentialId, grant: Grant): Promise<Stamp>;
+  /** Whether there was one. */
+  remove(id: CredentialId): Promise<boolean>;
+}
+
+/** A login or a deletion came in between, and wins. */
+export class Superseded extends Error {
+  override readonly name = 'Superseded';
 }
 
 /** A device authorization answer, judged (RFC 8628 §3.2). */

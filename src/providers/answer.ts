@@ -2,6 +2,7 @@ import { assumedLife, type Subject, type TokenSet } from '../core/credential.js'
 import { parseScopes } from '../core/scopes.js';
 import { plain } from '../core/text.js';
 import { type EpochMs, epochMs, later, type Seconds } from '../core/time.js';
+import { jwtExpiry } from './jwt.js';
 
 /** No access token is believed to live longer: a year. */
 const longestLife = 366 * 86_400;
@@ -36,18 +37,6 @@ function lifetime(answer: Answer, issued: EpochMs, life: Seconds): Pick<TokenSet
   const exp = jwtExpiry(answer.access_token);
   if (exp !== undefined) return { expires: epochMs(Math.min(exp, later(issued, longestLife))), lifeFrom: 'jwt' };
   return { expires: later(issued, life), lifeFrom: 'default' };
-}
-
-/** The exp claim of a JWT access token (RFC 9068 §2.2), unverified: it only tells when to fetch the next one. */
-export function jwtExpiry(token: string): EpochMs | undefined {
-  const [, payload, signature] = token.split('.');
-  if (payload === undefined || signature === undefined) return undefined;
-  try {
-    const exp: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')).exp;
-    return typeof exp === 'number' && Number.isFinite(exp) && exp > 0 ? epochMs(exp * 1000) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Whose a verified ID token is: the claim that people know themselves by, else `sub`. */

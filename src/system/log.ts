@@ -7,6 +7,15 @@ import { redact } from '../core/redact.js';
 
 type Write = (line: string) => void;
 
+/** Every line to both. */
+export function tee(a: Log, b: Log): Log {
+  const both = (level: keyof Log) => (text: string) => {
+    a[level](text);
+    b[level](text);
+  };
+  return { error: both('error'), warn: both('warn'), info: both('info'), debug: both('debug') };
+}
+
 /** For programs that a person or systemd watches: `program: warning: text` on standard error. */
 export function stderrLog({ debug, program }: { readonly debug: boolean; readonly program: string }): Log {
   const write: Write = (text) => {

@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, chownSync, lstatSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Account } from '../broker/accounts.js';
+import { backoff } from '../core/backoff.js';
+import type { BrokerSettings } from '../core/config.js';
+import { Failed } from '../core/failure.js';
+import type { Clock, Log } from '../core/ports.js';
+import type { Provider } from '../core/provider.js';
+
+const program = fileURLToPath(new URL('../broker/main.js', import.meta.url));
+/** A broker that lived this long had come up well: milliseconds. */
+const settledMs = 60_000;
+
+/** One line of the broker's standard input: all that it needs to know, the secrets among it. */
+export interface BrokerInput {
+  readonly v: 1;
+  readonly providers: readonly Provider[];
+  readonly secrets: Readonly<Record<string, string>>;
+  readonly broker: BrokerSettings;
+  readonly debug: boolean;
+}
+
+export interface BrokerChildParts {
+  /** Whom it runs as; undefined: as ourselves, since we are nobody special. */
+  readonly account: Account | undefined;
+  readonly input: BrokerInput;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * The broker as our child, with privileges dropped. It is told its configuration and the secrets through its standard input,
+ * so that secret files need only be readable by root; and when that pipe closes, however we end, it ends too.
+ */
+export class BrokerChild {
+  #child: ChildProcess | undefined;
+  #input: BrokerInput;
+  #failures = 0;
+  #stopped = false;
+  #cancel: () => void = () => {};
+
+  constructor(private readonly parts: BrokerChildParts) {
+    this.#input = parts.input;
+    makeFolders(parts.input.broker, parts.account);
+    this.#start();
+  }
+
+  /** For the logins that begin from now on. */
+  reconfigure(input: BrokerInput): void {
+    this.#input = input;
+    this.#send();
+  }
+
+  /** Resolves when it has ended; after `limitMs` it is killed. */
+  async stop(limitMs: number): Promise<void> {
+    this.#stopped = true;
+    this.#cancel();
+    const child = this.#child;
+    if (child === undefined) return;
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.stdin?.end();
+    const cancel = this.parts.clock.after(limitMs, () => child.kill('SIGKILL'));
+    await ended;
+    cancel();
+  }
+
+  #start(): void {
+    const { account, clock, log } = this.parts;
+    const begun = clock.steady();
+    const child = spawn(process.execPath, [program, '--child'], {
+      // Nothing of HTCondor's inherited session, and no proxies by surprise.
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' },
+      cwd: '/',
+      stdio: ['pipe', 'ignore', 'pipe'],
+      ...(account && { uid: account.uid, gid: account.gid }),
+    });
+    this.#child = child;
+    child.stdin?.on('error', () => {});
+    child.stderr?.setEncoding('utf8').on(
+      'data',
+      lines((line) => log.info(line)),
+    );
+    child.on('error', (error) => log.error(`the broker cannot be started: ${error.message}`));
+    child.once('exit', (code, signal) => {
+      this.#child = undefined;
+      if (this.#stopped) return;
+      this.#failures = clock.steady() - begun > settledMs ? 1 : this.#failures + 1;
+      const pause = backoff(this.#failures, 0);
+      log.error(`the broker ended (${signal ?? `exit ${code}`}); started again in ${pause} s`);
+      this.#cancel = clock.after(pause * 1000, () => this.#start());
+    });
+    this.#send();
+  }
+
+  #send(): void {
+    this.#child?.stdin?.write(`${JSON.stringify(this.#input)}\n`);
+  }
+}
+
+/** Calls back for every whole line of a stream of text; one that never ends is cut. */
+function lines(tell: (line: string) => void): (text: string) => void {
+  let rest = '';
+  return (text) => {
+    const parts = (rest + text).split('\n');
+    rest = (parts.pop() ?? '').slice(-4096);
+    for (const line of parts) tell(line);
+  };
+}
+
+/** The folders in which the broker's own are: it could not make them itself. Throws Failed. */
+function makeFolders({ socket, spoolDir }: BrokerSettings, account: Account | undefined): void {
+  make(dirname(socket), 0o755, account);
+  make(spoolDir, 0o700, account);
+}
+
+function make(path: string, mode: number, account: Account | undefined): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    try {
+      mkdirSync(path, { mode });
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+    }
+    const stat = lstatSync(path);
+    if (!stat.isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
+    if (account && stat.uid !== account.uid) chownSync(path, account.uid, account.gid);
+    if ((stat.mode & 0o777) !== mode) chmodSync(path, mode);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    throw new Failed(
+      {
+        kind: 'storage',
+        what: `cannot make the broker's folder ${path} (${code})`,
+        hint: 'look at what is in its place',
+      },
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,65 @@
+import { Failed } from '../core/failure.js';
+import type { Issuer, OtherClient } from '../core/ports.js';
+import { issuerOf, type Provider } from '../core/provider.js';
+
+type Closable = Issuer & { close(): Promise<void> };
+
+export interface IssuersParts {
+  open(provider: Provider, secret: string | undefined): Promise<Closable>;
+  /** The client secret in that file. Throws Failed. */
+  secret(file: string): Promise<string>;
+}
+
+/** The issuers in use: one for each provider, and one for each other client that credentials were made with. */
+export class Issuers {
+  readonly #open = new Map<string, Promise<Closable>>();
+
+  constructor(private readonly parts: IssuersParts) {}
+
+  /** Throws Failed. What failed is tried again the next time. */
+  get(provider: Provider, client?: OtherClient): Promise<Closable> {
+    const foreign = client !== undefined && client.clientId !== provider.clientId ? client : undefined;
+    const name =
+      foreign === undefined ? provider.name : `${provider.name}\n${foreign.clientId}\n${foreign.secret ?? ''}`;
+    const known = this.#open.get(name);
+    if (known) return known;
+    const opened = this.#make(provider, foreign);
+    this.#open.set(name, opened);
+    opened.catch(() => this.#open.delete(name));
+    return opened;
+  }
+
+  /** The configuration is another one: what is in use stays until it is done with. */
+  async clear(): Promise<void> {
+    const all = [...this.#open.values()];
+    this.#open.clear();
+    for (const opened of all) await (await opened.catch(() => undefined))?.close();
+  }
+
+  async #make(provider: Provider, foreign: OtherClient | undefined): Promise<Closable> {
+    if (foreign === undefined) {
+      const secret = provider.secretFile === undefined ? undefined : await this.parts.secret(provider.secretFile);
+      return this.parts.open(provider, secret);
+    }
+    // What is stored with a credential never decides where a request goes: that is the configuration's alone.
+    const { secretFile: _, ...rest } = provider;
+    const elsewhere =
+      foreign.tokenUrl !== undefined && hostOf(foreign.tokenUrl) !== hostOf(provider.tokenUrl ?? issuerOf(provider));
+    if (elsewhere) {
+      throw new Failed({
+        kind: 'config',
+        what: `its .meta names a token endpoint that ${provider.name} has not got`,
+        hint: `set ${provider.name}_TOKEN_URL to it if it is right, or log in again`,
+      });
+    }
+    return this.parts.open({ ...rest, clientId: foreign.clientId }, foreign.secret);
+  }
+}
+
+function hostOf(url: string): string | undefined {
+  try {
+    return new URL(url).host;
+  } catch {
+    return undefined;
+  }
+}

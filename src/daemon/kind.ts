@@ -1,0 +1,24 @@
+import type { Config } from '../core/config.js';
+import type { Credentials } from '../core/ports.js';
+import type { DaemonParts } from './run.js';
+
+/** What only one kind of daemon has: that of HTCondor's directory, or that of a person's own store. */
+export interface Kind {
+  readonly credentials: Credentials;
+  readonly statusDir: string;
+  /** The group that may read the status of everybody. */
+  readonly statusGroup?: number;
+  /** The broker's spool, and the account whose files in it are believed. */
+  readonly spool?: { readonly dir: string; readonly uid: number };
+  readonly watch: DaemonParts['watch'];
+  /** The uid whose status file a user's is; undefined: there is only the one of everybody. */
+  uidOf(user: string): Promise<number | undefined>;
+  completed(): void;
+  /** The user has logged in. */
+  welcome(user: string): Promise<void>;
+  reconfigured(config: Config): Promise<void>;
+  release(): Promise<void>;
+}
+
+/** Throws Failed; 'unsupported' with code 'taken' where another daemon is at work. */
+export type OpenKind = (config: () => Config) => Promise<Kind>;

@@ -1,0 +1,55 @@
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import type { Config } from '../core/config.js';
+import { Failed } from '../core/failure.js';
+import { stem } from '../core/names.js';
+import type { Log } from '../core/ports.js';
+import { writeBearer } from '../stores/bearer.js';
+import { ownCredentials } from '../stores/own.js';
+import { openPersonalStore } from '../stores/personal.js';
+import { createPrivate, stateDir } from '../stores/state.js';
+import { lockFolder } from '../system/lock.js';
+import { watchTree } from '../system/watch.js';
+import type { Kind } from './kind.js';
+import type { DaemonOptions } from './options.js';
+
+/** The credentials of whoever runs this, and the bearer token files that follow them. */
+export async function personalKind(options: DaemonOptions, config: () => Config, log: Log): Promise<Kind> {
+  if (options.credDir !== undefined) {
+    throw new Failed({
+      kind: 'usage',
+      what: '--user and --cred-dir exclude each other',
+      hint: 'leave one of them out',
+    });
+  }
+  const dir = stateDir(process.env);
+  createPrivate(dir).close();
+  if (!(await lockFolder(dir))) {
+    throw new Failed({
+      kind: 'unsupported',
+      code: 'taken',
+      what: `another credmond --user keeps ${dir} already`,
+      hint: 'see: credmon status',
+    });
+  }
+  const user = userInfo().username;
+  const store = await openPersonalStore({ env: process.env, choice: 'stay' });
+  const credentials = ownCredentials(store, user, async (kept) => {
+    const first = kept.provider === config().preferred && kept.handle === undefined;
+    const provider = stem({ service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) });
+    if (kept.token) await writeBearer(kept.token.accessToken, { env: process.env, ...(!first && { provider }) });
+  });
+  return {
+    credentials,
+    statusDir: join(dir, 'status'),
+    uidOf: async () => undefined,
+    completed: () => log.debug('a full pass is over'),
+    welcome: async () => {},
+    watch: (seen) => {
+      const watch = watchTree(dir, () => seen(user));
+      return { add: () => {}, close: () => watch.close() };
+    },
+    reconfigured: async () => {},
+    release: async () => {},
+  };
+}

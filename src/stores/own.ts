@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto';
+import { type CredentialId, keyOf, stem } from '../core/names.js';
+import type { Stamp } from '../core/plan.js';
+import { type Credentials, type Found, type Kept, Superseded, type TokenStore } from '../core/ports.js';
+
+/**
+ * A person's own store as the daemon's credentials. There is one user, whose name is `user`. `handed` is told of every new
+ * access token, so that the bearer token file follows.
+ */
+export function ownCredentials(store: TokenStore, user: string, handed: (kept: Kept) => Promise<void>): Credentials {
+  const load = async (id: CredentialId, stamp: Stamp): Promise<Kept> => {
+    const kept = await store.load(stem(id));
+    if (kept === undefined || stampOf(kept) !== stamp) throw new Superseded(`${keyOf(id)} is another`);
+    return kept;
+  };
+
+  return {
+    users: async () => [user],
+
+    scan: async (whose) => {
+      const found = new Map<string, Found>();
+      if (whose !== user) return found;
+      for (const name of await store.list()) {
+        const kept = await store.load(name);
+        if (kept === undefined) continue;
+        const id = { user, service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
+        found.set(keyOf(id), { id, provider: kept.provider, stamp: stampOf(kept), written: kept.since });
+      }
+      return found;
+    },
+
+    read: async (id) => {
+      const kept = await store.load(stem(id));
+      return kept === undefined ? { trouble: 'absent' } : { grant: kept.grant, stamp: stampOf(kept) };
+    },
+
+    life: async (id) => {
+      const kept = await store.load(stem(id));
+      if (kept?.token === undefined) return undefined;
+      await handed(kept);
+      return { issued: kept.token.issued, expires: kept.token.expires };
+    },
+
+    rotate: async (id, stamp, refreshToken) => {
+      const kept = await load(id, stamp);
+      const next = { ...kept, grant: { ...kept.grant, refreshToken } };
+      await store.save(stem(id), next);
+      return stampOf(next);
+    },
+
+    publish: async (id, stamp, token) => {
+      const kept = await load(id, stamp);
+      const { refreshToken: _, ...access } = token;
+      const next = { ...kept, token: access };
+      await store.save(stem(id), next);
+      await handed(next);
+    },
+
+    put: async (id, grant) => {
+      const next: Kept = {
+        provider: id.service,
+        grant,
+        since: Date.now() as Kept['since'],
+        ...(id.handle !== undefined && { handle: id.handle }),
+      };
+      await store.save(stem(id), next);
+      return stampOf(next);
+    },
+
+    remove: (id) => store.remove(stem(id)),
+  };
+}
+
+/** Changes with the grant, not with the access token; tells nothing of either. */
+function stampOf(kept: Kept): Stamp {
+  return createHash('sha256').update(`${kept.since}\n${kept.grant.refreshToken}`).digest('hex').slice(0, 16);
+}
