@@ -129,7 +129,7 @@ function judge(
       refuse(['providers', name, 'device_url'], 'is missing');
     providers.set(name, providerOf(name, given));
   }
-  const preferred = good.default_provider ?? providers.keys().next().value;
+  const preferred = good.default_provider ?? (providers.size === 1 ? providers.keys().next().value : undefined);
   if (good.default_provider !== undefined && !providers.has(good.default_provider)) {
     refuse(['default_provider'], `names "${good.default_provider}", which is not a provider`);
   }

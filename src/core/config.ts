@@ -7,7 +7,7 @@ export interface Config {
   readonly source: string;
   /** In the order of the configuration. */
   readonly providers: ReadonlyMap<string, Provider>;
-  /** The provider whose token is the personal bearer token file: the one named, or the first. */
+  /** The provider that is meant when none is named: the default one, or the only one. */
   readonly preferred?: string;
   /** HTCondor's SEC_CREDENTIAL_DIRECTORY_OAUTH. Absent: this machine keeps no jobs' credentials. */
   readonly credDir?: string;

@@ -32,6 +32,9 @@ export interface Health {
   /** Scopes that were asked for and are no longer granted. */
   readonly missing?: Scopes;
   readonly refreshes: number;
+  /** What the grant was asked for, where that is not the provider's default. */
+  readonly scopes?: Scopes;
+  readonly audience?: string;
 }
 
 const severity: Readonly<Record<State, number>> = { 'login-needed': 0, damaged: 1, retrying: 2, new: 3, fresh: 4 };

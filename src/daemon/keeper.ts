@@ -39,6 +39,8 @@ interface Item {
   due?: EpochMs;
   trouble?: Pick<Failure, 'kind' | 'what' | 'hint'>;
   missing?: Scopes;
+  scopes?: Scopes;
+  audience?: string;
   failures: number;
   refusals: number;
   refreshes: number;
@@ -164,8 +166,16 @@ export class Keeper {
   /** Goes on from what is on disk: waits for the token there to come due, or fetches one now. */
   async #begin(key: string, item: Item, written: EpochMs): Promise<void> {
     const life = await this.parts.credentials.life(item.id);
+    const top = await this.parts.credentials.read(item.id);
     const now = this.parts.clock.now();
+    delete item.life;
     if (life) item.life = life;
+    delete item.scopes;
+    delete item.audience;
+    if (top.trouble === undefined) {
+      if (top.grant.scopes) item.scopes = top.grant.scopes;
+      if (top.grant.audience !== undefined) item.audience = top.grant.audience;
+    }
     // A grant newer than the token was brought by a login, or by a refresh that a crash cut short.
     if (life && life.expires > now && written <= life.issued) {
       this.#become(item, 'fresh');
@@ -352,7 +362,7 @@ export class Keeper {
   }
 
   #health(item: Item): Health & { readonly stamp: Stamp } {
-    const { id, provider, state, since, life, due, trouble, missing, refreshes, stamp } = item;
+    const { id, provider, state, since, life, due, trouble, missing, refreshes, stamp, scopes, audience } = item;
     const configured = this.parts.provider(provider);
     return {
       user: id.user,
@@ -368,6 +378,8 @@ export class Keeper {
       ...(due !== undefined && { due }),
       ...(trouble !== undefined && { trouble }),
       ...(missing !== undefined && { missing }),
+      ...(scopes !== undefined && { scopes }),
+      ...(audience !== undefined && { audience }),
     };
   }
 }

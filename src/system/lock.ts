@@ -8,9 +8,9 @@ const taken = 1;
 /**
  * Takes an exclusive lock on a folder, for as long as this process lives: flock(2), which the kernel gives back whatever
  * becomes of us. Node cannot call it, but the lock belongs to the open file that flock(1) inherits from us, so it stays when
- * flock(1) has gone. Resolves to whether we have it. Throws Failed('storage').
+ * flock(1) has gone. Resolves to how to give it back; undefined when another process has it. Throws Failed('storage').
  */
-export async function lockFolder(path: string): Promise<boolean> {
+export async function lockFolder(path: string): Promise<(() => void) | undefined> {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -30,8 +30,8 @@ export async function lockFolder(path: string): Promise<boolean> {
     child.on('error', () => resolve(null));
     child.on('exit', resolve);
   });
-  if (code === 0) return true;
+  if (code === 0) return () => closeSync(fd);
   closeSync(fd);
-  if (code === taken) return false;
+  if (code === taken) return undefined;
   throw new Failed({ kind: 'unsupported', what: 'flock(1) does not work here', hint: 'install util-linux' });
 }

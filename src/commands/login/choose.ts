@@ -1,0 +1,43 @@
+import { lstatSync } from 'node:fs';
+import type { Config } from '../../core/config.js';
+import { Failed } from '../../core/failure.js';
+import type { Provider } from '../../core/provider.js';
+import type { LoginContext } from './context.js';
+import type { Way } from './way.js';
+
+/** What --store takes. `condor`: HTCondor's credential directory; `auto`: that on an access point, else one's own. */
+export const storeChoices = ['auto', 'condor', 'keyring', 'file'] as const;
+export type StoreChoice = (typeof storeChoices)[number];
+
+/** `broker` and `credd` lead to HTCondor's credential directory; only where neither can, a grant is kept by the person. */
+export function wayFor(config: Config, provider: Provider, store: StoreChoice): 'broker' | 'credd' | 'own' {
+  if (store === 'keyring' || store === 'file') return 'own';
+  const accessPoint = config.credDir !== undefined;
+  if (accessPoint && isSocket(config.broker.socket)) return 'broker';
+  if (accessPoint && provider.secretFile !== undefined && config.htcondor) return 'broker';
+  if (accessPoint && config.htcondor) return 'credd';
+  if (store === 'auto' && !accessPoint) return 'own';
+  throw new Failed({
+    kind: 'unsupported',
+    what: accessPoint
+      ? `nobody takes logins for ${config.credDir} here: there is no login broker at ${config.broker.socket}`
+      : 'this machine has no credential directory of HTCondor’s',
+    hint: accessPoint ? 'is credmond running?' : 'leave --store out, or choose keyring or file',
+  });
+}
+
+/** Loads only the way that is taken. */
+export async function openWay(context: LoginContext, store: StoreChoice): Promise<Way> {
+  switch (wayFor(context.config, context.provider, store)) {
+    case 'broker':
+      return (await import('./condor.js')).brokerWay(context);
+    case 'credd':
+      return (await import('./condor.js')).creddWay(context);
+    case 'own':
+      return (await import('./own.js')).ownWay(context, store === 'condor' ? 'auto' : store);
+  }
+}
+
+export function isSocket(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSocket() ?? false;
+}

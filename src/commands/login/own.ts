@@ -1,0 +1,75 @@
+import type { TokenSet } from '../../core/credential.js';
+import { dueAt, spreadOf } from '../../core/due.js';
+import type { LoginState } from '../../core/login.js';
+import { keyOf, stem } from '../../core/names.js';
+import type { Kept } from '../../core/ports.js';
+import { issuerOf } from '../../core/provider.js';
+import { missing, sameScopes } from '../../core/scopes.js';
+import { writeBearer } from '../../stores/bearer.js';
+import { openPersonalStore } from '../../stores/personal.js';
+import { stateDir } from '../../stores/state.js';
+import { lockFolder } from '../../system/lock.js';
+import { askOf, type LoginContext } from './context.js';
+import { directLogin } from './direct.js';
+import type { Way } from './way.js';
+
+/** Into the person's own store: the keyring if one answers, else a file. */
+export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file'): Way {
+  const { config, provider, handle, env } = context;
+  const id = stem({ service: provider.name, ...(handle !== undefined && { handle }) });
+  const ask = askOf(context, issuerOf(provider));
+
+  async function* keep(token: TokenSet): AsyncGenerator<LoginState, void, undefined> {
+    const store = await openPersonalStore({ env, choice });
+    const { place } = store;
+    const who = token.subject?.name;
+    const whose = who === undefined ? {} : { who };
+    yield { at: 'storing', ask, ...whose, place };
+    const { refreshToken = '', ...access } = token;
+    const kept: Kept = {
+      provider: provider.name,
+      grant: {
+        refreshToken,
+        ...(context.scopes && { scopes: context.scopes }),
+        ...(context.audience !== undefined && { audience: context.audience }),
+      },
+      token: access,
+      since: token.issued,
+      ...whose,
+      ...(handle !== undefined && { handle }),
+    };
+    await store.save(id, kept);
+    const first = handle === undefined && (config.preferred ?? provider.name) === provider.name;
+    await writeBearer(token.accessToken, { env, ...(!first && { provider: id }) });
+    yield {
+      at: 'done',
+      ask,
+      ...whose,
+      place,
+      missing: token.scopes === undefined ? [] : missing(ask.scopes, token.scopes),
+      expires: token.expires,
+      refresh: dueAt(token, config.minimum, spreadOf(keyOf({ user: '', service: id }))),
+      ...(!(await isKept(stateDir(env))) && { keeper: 'credmond --user' }),
+    };
+  }
+
+  return {
+    login: () => directLogin(context, keep),
+    async present() {
+      const store = await openPersonalStore({ env, choice: 'stay' });
+      const kept = await store.load(id).catch(() => undefined);
+      const place = store.placeOf(id);
+      if (kept === undefined || kept.dead || place === undefined) return undefined;
+      if (context.scopes && !sameScopes(context.scopes, kept.grant.scopes ?? [])) return undefined;
+      if (context.audience !== undefined && context.audience !== kept.grant.audience) return undefined;
+      return { at: 'kept', ask, place, ...(kept.token && { expires: kept.token.expires }) };
+    },
+  };
+}
+
+/** Whether a credmond --user is at work: it holds the lock. */
+async function isKept(dir: string): Promise<boolean> {
+  const release = await lockFolder(dir);
+  release?.();
+  return release === undefined;
+}

@@ -1,0 +1,50 @@
+import { version } from '../system/version.js';
+import { report } from './report.js';
+
+const entries = [
+  { name: 'login', summary: 'log in once; from then on jobs find a fresh token', load: () => import('./login.js') },
+  { name: 'status', summary: 'how your credentials stand', load: () => import('./status.js') },
+  { name: 'token', summary: 'print your access token', load: () => import('./token.js') },
+  { name: 'logout', summary: 'revoke a grant at its issuer and remove it here', load: () => import('./logout.js') },
+] as const;
+
+async function main(argv: readonly string[]): Promise<number> {
+  // The two that scripts call often come without the machinery that all the others need.
+  if (argv[0] === '--version' || argv[0] === '-V') {
+    process.stdout.write(`credmon ${version()}\n`);
+    return 0;
+  }
+  if (argv[0] === 'token' && argv.slice(1).every((word) => !word.startsWith('-'))) {
+    const { runToken } = await import('./token/run.js');
+    return runToken({ providers: argv.slice(1) });
+  }
+  const { Command, CommanderError } = await import('commander');
+  const program = new Command('credmon')
+    .description('One login in the terminal, and every HTCondor job finds a fresh OAuth2 token from then on.')
+    .option('--config <file>', 'a TOML file instead of HTCondor’s configuration or your own')
+    .version(`credmon ${version()}`, '-V, --version')
+    .showSuggestionAfterError()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'credmon: error: ')) })
+    .exitOverride();
+  for (const { name, summary, load } of entries) {
+    const command = program.command(name).description(summary);
+    if (argv.includes(name)) (await load()).register(command.exitOverride().copyInheritedSettings(program));
+  }
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return Number(process.exitCode ?? 0);
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) throw thrown;
+    // Help that was asked for ends well; everything else that commander throws is about the words it was given.
+    return thrown.exitCode === 0 ? 0 : 64;
+  }
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (thrown) => {
+    process.exitCode = report(thrown);
+  },
+);

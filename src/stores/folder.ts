@@ -1,0 +1,82 @@
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { storageFailed } from './trouble.js';
+
+/**
+ * An open folder. What is named through {@link at} lies in this very folder, whatever is renamed or replaced on the way
+ * to it meanwhile: Linux resolves /proc/self/fd/<n> to the open folder itself (Node has no openat(2)).
+ */
+export interface DirHandle {
+  readonly fd: number;
+  /** As it was opened, for messages. */
+  readonly path: string;
+  /** The folder itself, to be listed. */
+  readonly here: string;
+  /** As it was when opened. */
+  readonly stat: BigIntStats;
+  /** The path of an entry. Throws RangeError when `name` is not a single path component, and after close. */
+  at(name: string): string;
+  /** Opens a folder in this one. Throws Failed('storage'); errnoOf tells why. */
+  sub(name: string): DirHandle;
+  /** Only when nothing that was named through it is under way any more. May be called again. */
+  close(): void;
+}
+
+/**
+ * Opens a folder without following a symbolic link in the last place. Throws Failed('storage') whose cause is the system's
+ * error. It is synchronous because it takes a few microseconds where the thread pool would take a hundred.
+ */
+export function openDir(path: string): DirHandle {
+  return open(path, path);
+}
+
+/** A file's name within a folder, and nothing that leads out of it. */
+export function isComponent(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
+}
+
+/** `real` is what the system is asked for, `path` is what people are told. */
+function open(real: string, path: string): DirHandle {
+  let fd: number;
+  try {
+    fd = openSync(real, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch (thrown) {
+    throw storageFailed('open', path, thrown);
+  }
+  const stat = fstatSync(fd, { bigint: true });
+  const here = procWorks(fd, stat) ? `/proc/self/fd/${fd}` : real;
+  let closed = false;
+  const at = (name: string): string => {
+    if (!isComponent(name)) throw new RangeError(`not the name of a file in a folder: ${JSON.stringify(name)}`);
+    // The number may be another file's by now.
+    if (closed) throw new RangeError(`the folder ${path} is closed`);
+    return `${here}/${name}`;
+  };
+  return {
+    fd,
+    path,
+    here,
+    stat,
+    at,
+    sub: (name) => open(at(name), `${path}/${name}`),
+    close() {
+      if (closed) return;
+      closed = true;
+      closeSync(fd);
+    },
+  };
+}
+
+let proc: boolean | undefined;
+
+/** Whether /proc is there and is this system's: found out once. */
+function procWorks(fd: number, stat: BigIntStats): boolean {
+  if (proc === undefined) {
+    try {
+      const seen = statSync(`/proc/self/fd/${fd}`, { bigint: true });
+      proc = seen.ino === stat.ino && seen.dev === stat.dev;
+    } catch {
+      proc = false;
+    }
+  }
+  return proc;
+}
