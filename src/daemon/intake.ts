@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isSpoolName, readSpoolFile } from '../broker/spool.js';
 import type { GrantRecord, LogoutRecord, SpoolRecord } from '../broker/spool-record.js';
 import { Failed } from '../core/failure.js';
-import { type CredentialId, keyOf } from '../core/names.js';
+import { type CredentialId, keyOf, parseStem, stem } from '../core/names.js';
 import { type Credentials, type Issuer, type Log, Superseded } from '../core/ports.js';
 import { findProvider, type Provider } from '../core/provider.js';
 import type { Settled } from '../core/snapshot.js';
@@ -80,6 +80,10 @@ export class Intake {
       service: record.provider,
       ...(record.handle !== undefined && { handle: record.handle }),
     };
+    // A provider "dune" with a handle "production" would be the file of a provider "dune_production".
+    if (parseStem(stem(id), this.parts.providers().keys())?.provider !== provider.name) {
+      throw refused(`the handle ${record.handle} is the name of another provider`);
+    }
     const what = record.kind === 'grant' ? await this.#login(id, record) : await this.#logout(id, record, provider);
     this.parts.log.info(`${keyOf(id)}: ${what}`);
     await this.parts.look(record.user);

@@ -29,6 +29,8 @@ export interface IssuerOptions {
   readonly login?: string;
   /** Clock of the pace of polls, epoch milliseconds. Lifetimes follow `Date.now`, which a test may fake. */
   readonly now?: () => number;
+  /** Told of every user code that is given out: for those who approve by themselves. */
+  readonly onCode?: (userCode: string) => void;
   /** Answers a request before the provider sees it, if it returns true. */
   readonly intercept?: (request: IncomingMessage, response: ServerResponse) => boolean;
 }
@@ -120,7 +122,7 @@ export async function startIssuer(options: IssuerOptions = {}): Promise<Issuer> 
     login: options.login ?? 'alice',
   };
   const provider = await createProvider(url, settings, store, rotated);
-  provider.use(counting(counts, rotated));
+  provider.use(counting(counts, rotated, options.onCode));
   provider.use(pacing(interval, options.slowDown ?? true, now));
   for (const event of ['error', 'server_error']) provider.on(event, report);
   const answer = provider.callback();
@@ -170,13 +172,16 @@ function pacing(interval: number, slowDown: boolean, now: () => number) {
   };
 }
 
-function counting(counts: Counts, rotated: ReadonlySet<string>) {
+function counting(counts: Counts, rotated: ReadonlySet<string>, onCode: IssuerOptions['onCode']) {
   return async (context: Context, next: () => Promise<void>): Promise<void> => {
     await next();
     const { route, params } = context.oidc ?? {};
     const served = context.status === 200;
     if (route === 'discovery') counts.discoveries++;
-    if (route === 'device_authorization' && served) counts.deviceAuthorizations++;
+    if (route === 'device_authorization' && served) {
+      counts.deviceAuthorizations++;
+      onCode?.(String((context.body as { user_code?: unknown }).user_code));
+    }
     if (route === 'revocation' && served) counts.revocations++;
     if (route === 'introspection' && served) counts.introspections++;
     if (route !== 'token') return;

@@ -1,0 +1,119 @@
+import { Failed, type Failure } from '../core/failure.js';
+import { seconds } from '../core/time.js';
+
+export interface Limits {
+  /** Connections of one user who has shown who it is. */
+  readonly perUser: number;
+  /** The same, of all users. */
+  readonly inAll: number;
+  /** Connections that have not shown whose they are. */
+  readonly waiting: number;
+  /** Codes asked of issuers, and logouts, a minute and user; as many may come at once. */
+  readonly perMinute: number;
+}
+
+export const usualLimits: Limits = { perUser: 3, inAll: 200, waiting: 64, perMinute: 10 };
+
+/** Who may have how much. Users are told by uid: one uid may have several names. */
+export class Quota {
+  readonly #limits: Limits;
+  readonly #users = new Map<number, number>();
+  readonly #buckets = new Map<number, { left: number; at: number }>();
+  #all = 0;
+
+  constructor(limits: Limits = usualLimits) {
+    this.#limits = limits;
+  }
+
+  /** Flows under way. */
+  get flows(): number {
+    return this.#all;
+  }
+
+  /** Takes a place; what is returned gives it back, however often it is called. Throws Failed('transient'). */
+  enter(uid: number): () => void {
+    const own = this.#users.get(uid) ?? 0;
+    if (own >= this.#limits.perUser) {
+      throw new Failed({
+        kind: 'transient',
+        what: `you have ${own} logins under way already, which is as many as one person may have`,
+        hint: 'finish or stop one of them (Ctrl-C), then try again',
+      });
+    }
+    if (this.#all >= this.#limits.inAll) {
+      throw new Failed({
+        kind: 'transient',
+        what: `${this.#all} logins are under way on this machine, which is as many as the broker takes`,
+        hint: 'try again in a few minutes',
+        wait: seconds(60),
+      });
+    }
+    this.#users.set(uid, own + 1);
+    this.#all++;
+    let inside = true;
+    return () => {
+      if (!inside) return;
+      inside = false;
+      this.#all--;
+      const now = (this.#users.get(uid) ?? 1) - 1;
+      if (now > 0) this.#users.set(uid, now);
+      else this.#users.delete(uid);
+    };
+  }
+
+  /** Counts one request of a user: a token bucket. `now` in steady milliseconds. Throws Failed('transient'). */
+  draw(uid: number, now: number): void {
+    const { perMinute } = this.#limits;
+    const refill = (from: { left: number; at: number }) =>
+      Math.min(perMinute, from.left + ((now - from.at) * perMinute) / 60_000);
+    // A bucket that is full again says no more than one that is not there.
+    if (this.#buckets.size > 1000) {
+      for (const [other, bucket] of this.#buckets) if (refill(bucket) >= perMinute) this.#buckets.delete(other);
+    }
+    const bucket = this.#buckets.get(uid);
+    const left = bucket ? refill(bucket) : perMinute;
+    if (left < 1) {
+      this.#buckets.set(uid, { left, at: now });
+      const wait = Math.max(1, Math.ceil(((1 - left) * 60) / perMinute));
+      throw new Failed({
+        kind: 'transient',
+        what: `more than ${perMinute} logins or logouts in a minute`,
+        hint: `try again in ${wait} s`,
+        wait: seconds(wait),
+      });
+    }
+    this.#buckets.set(uid, { left: left - 1, at: now });
+  }
+}
+
+/** A room where the one who has waited longest gives way to a newcomer: whoever squats in it locks out nobody. */
+export class WaitingRoom<T> {
+  readonly #room: number;
+  readonly #inside = new Set<T>();
+
+  constructor(room: number) {
+    this.#room = room;
+  }
+
+  get size(): number {
+    return this.#inside.size;
+  }
+
+  /** Who has to go, if anybody. */
+  enter(one: T): T | undefined {
+    const [oldest] = this.#inside.size >= this.#room ? this.#inside : [];
+    if (oldest !== undefined) this.#inside.delete(oldest);
+    this.#inside.add(one);
+    return oldest;
+  }
+
+  leave(one: T): void {
+    this.#inside.delete(one);
+  }
+}
+
+export const gaveWay: Failure = {
+  kind: 'transient',
+  what: 'too many others connected to the broker before you had shown who you are',
+  hint: 'try again',
+};

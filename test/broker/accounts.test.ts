@@ -1,0 +1,65 @@
+import { userInfo } from 'node:os';
+import { describe, expect, test } from 'vitest';
+import { type Account, lookUp, openNames } from '../../src/broker/accounts.js';
+import { Failed } from '../../src/core/failure.js';
+import { handClock } from './kit.js';
+
+describe('lookUp', () => {
+  test('by uid and by name', async () => {
+    const { username: name, uid, gid } = userInfo();
+    expect(await lookUp(uid)).toEqual({ name, uid, gid });
+    expect(await lookUp(name)).toEqual({ name, uid, gid });
+  });
+
+  test('nobody', async () => {
+    expect(await lookUp(4_000_000_123)).toBeUndefined();
+    expect(await lookUp('no-such-account')).toBeUndefined();
+    expect(await lookUp('--help')).toBeUndefined();
+  });
+});
+
+describe('openNames', () => {
+  const counting = (answer: (uid: number) => Account | undefined) => {
+    const asked: unknown[] = [];
+    const look = async (key: number | string) => {
+      asked.push(key);
+      return answer(Number(key));
+    };
+    return { asked, look };
+  };
+
+  test('asks once a minute', async () => {
+    const clock = handClock();
+    const { asked, look } = counting((uid) => ({ name: 'alice', uid, gid: uid }));
+    const nameOf = openNames(clock, look);
+    expect(await Promise.all([nameOf(1000), nameOf(1000)])).toEqual(['alice', 'alice']);
+    clock.advance(59_000);
+    await nameOf(1000);
+    expect(asked).toEqual([1000]);
+    clock.advance(2000);
+    await nameOf(1000);
+    expect(asked).toEqual([1000, 1000]);
+  });
+
+  test('does not keep more than so many, nor what went wrong', async () => {
+    const { asked, look } = counting((uid) => (uid === 7 ? undefined : { name: 'alice', uid, gid: uid }));
+    const nameOf = openNames(handClock(), look);
+    await expect(nameOf(7)).rejects.toThrow('uid 7 is no account on this machine');
+    await expect(nameOf(7)).rejects.toThrow();
+    expect(asked).toEqual([7, 7]);
+    for (let uid = 1000; uid < 3000; uid++) await nameOf(uid);
+    await nameOf(1000);
+    expect(asked).toHaveLength(2003);
+  });
+
+  test('root is refused without a question', async () => {
+    const { asked, look } = counting(() => ({ name: 'root', uid: 0, gid: 0 }));
+    await expect(openNames(handClock(), look)(0)).rejects.toThrow('root has no HTCondor jobs');
+    expect(asked).toEqual([]);
+  });
+
+  test('a name that cannot be a file’s is refused', async () => {
+    const { look } = counting((uid) => ({ name: '../root', uid, gid: uid }));
+    await expect(openNames(handClock(), look)(5)).rejects.toThrow(Failed);
+  });
+});

@@ -1,0 +1,221 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chownSync, existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { brokerAnswers, brokerLogin, brokerLogout } from '../../src/broker/client.js';
+import { systemClock } from '../../src/system/clock.js';
+import { confidentialClient, startIssuer } from '../helpers/issuer.js';
+import { asNobody, cleanup, never, type Place, placeIn, Raw, room } from './kit.js';
+
+const root = process.getuid?.() === 0;
+asNobody();
+
+const program = fileURLToPath(new URL('../../bin/credmon-broker.js', import.meta.url));
+
+/** As root, for as long as `work` takes: the tests' process can go back and forth. */
+function asRoot<T>(work: () => T): T {
+  if (!root) return work();
+  process.seteuid?.(0);
+  process.setegid?.(0);
+  try {
+    return work();
+  } finally {
+    process.setegid?.(65534);
+    process.seteuid?.(65534);
+  }
+}
+
+interface Run {
+  readonly child: ChildProcess;
+  readonly ended: Promise<{ readonly code: number | null; readonly out: string; readonly err: string }>;
+  /** Resolves when standard error has this. */
+  says(text: string): Promise<void>;
+}
+
+/** Not as root, unless that is what is tested. */
+function start(args: readonly string[], { stay = false } = {}): Run {
+  const child = asRoot(() =>
+    spawn(process.execPath, [program, ...args], {
+      cwd: '/',
+      env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent' },
+      ...(root && !stay && { uid: 65534, gid: 65534 }),
+    }),
+  );
+  let [out, err] = ['', ''];
+  let wake = () => {};
+  child.stdout?.on('data', (chunk) => {
+    out += chunk;
+  });
+  child.stderr?.on('data', (chunk) => {
+    err += chunk;
+    wake();
+  });
+  child.stdin?.on('error', () => undefined);
+  cleanup(() => asRoot(() => child.kill('SIGKILL')));
+  return {
+    child,
+    ended: new Promise((resolve) => child.once('close', (code) => resolve({ code, out, err }))),
+    says: (text) =>
+      new Promise((resolve, reject) => {
+        wake = () => err.includes(text) && resolve();
+        child.once('close', () => reject(new Error(`it ended without "${text}": ${err}`)));
+        wake();
+      }),
+  };
+}
+
+const input = (place: Place, names: readonly string[], more: object = {}, secrets: object = {}) => {
+  const { dir: _, ...broker } = place;
+  const providers = names.map((name) => ({
+    name,
+    issuer: 'https://issuer.invalid',
+    clientId: 'c',
+    scopes: ['openid'],
+    bare: false,
+    ...more,
+  }));
+  return `${JSON.stringify({ v: 1, providers, secrets, broker, debug: true })}\n`;
+};
+
+const options = (place: Place, provider: string) => ({
+  ...place,
+  clock: systemClock,
+  stop: never,
+  again: async () => false,
+  request: { provider },
+});
+
+describe('credmon-broker', () => {
+  test('--version and --help, also for root', async () => {
+    const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+    expect(await start(['--version'], { stay: true }).ended).toEqual({
+      code: 0,
+      out: `credmon-broker ${version}\n`,
+      err: '',
+    });
+    expect((await start(['--help'], { stay: true }).ended).out).toContain('usage: credmon-broker');
+  });
+
+  test.runIf(root)('does not run as root', async () => {
+    const file = join(placeIn(room()).dir, 'credmon.toml');
+    writeFileSync(file, '[providers.alone]\nissuer = "https://issuer.invalid"\nclient_id = "c"\n');
+    const { code, err } = await start(['--config', file], { stay: true }).ended;
+    expect(code).toBe(78);
+    expect(err).toMatch(/^credmon-broker: error: credmon-broker does not run as root.*\ncredmon-broker: hint: /);
+  });
+
+  test('an option that is not', async () => {
+    const { code, err } = await start(['--chlid']).ended;
+    expect(code).toBe(64);
+    expect(err).toContain('credmon-broker: hint: see: credmon-broker --help');
+  });
+
+  test('a configuration that is not there', async () => {
+    const { code, err } = await start(['--config', '/nonexistent/credmon.toml']).ended;
+    expect({ code, err }).toEqual({
+      code: 78,
+      err: expect.stringContaining('/nonexistent/credmon.toml does not exist'),
+    });
+  });
+
+  test('a configuration on standard input that is of no use is not repeated', async () => {
+    const run = start(['--child']);
+    run.child.stdin?.write('{"v":1,"secrets":{"cilogon":"s3cret"},"providers":7}\n');
+    const { code, err } = await run.ended;
+    expect(code).toBe(78);
+    expect(err).toContain('a fault at providers');
+    expect(err).not.toContain('s3cret');
+    const other = start(['--child']);
+    other.child.stdin?.end();
+    expect((await other.ended).err).toContain('it ended before the first line did');
+  });
+
+  test('as a child: serves, takes a new configuration, and ends with standard input', async () => {
+    const place = placeIn(room());
+    const run = start(['--child']);
+    run.child.stdin?.write(input(place, ['first']));
+    await run.says('listening at');
+    expect(lstatSync(place.socket).mode & 0o777).toBe(0o666);
+    expect(lstatSync(place.challengeDir).mode & 0o7777).toBe(0o1733);
+    expect(lstatSync(place.spoolDir).mode & 0o7777).toBe(0o700);
+    await expect(brokerLogout(options(place, 'second'))).rejects.toThrow('knows no provider "second"');
+    run.child.stdin?.write('rubbish\n');
+    await run.says('the old configuration stays');
+    run.child.stdin?.write(input(place, ['second']));
+    await run.says('new configuration: second');
+    expect(await brokerLogout(options(place, 'second'))).toMatch(/^[0-9a-f]{32}$/);
+    expect(readdirSync(place.spoolDir)).toHaveLength(1);
+    run.child.stdin?.end();
+    expect((await run.ended).code).toBe(0);
+    expect(existsSync(place.socket)).toBe(false);
+  });
+
+  test('a provider whose secret did not come', async () => {
+    const place = placeIn(room());
+    const run = start(['--child']);
+    run.child.stdin?.write(input(place, ['first'], { secretFile: '/etc/x' }));
+    await run.says('listening at');
+    const states = [];
+    for await (const state of brokerLogin(options(place, 'first'))) states.push(state);
+    expect(states).toMatchObject([
+      { at: 'failed', failure: { kind: 'config', what: expect.stringContaining('client secret of first') } },
+    ]);
+  });
+
+  test('alone, from a file; SIGTERM ends it in good order', async () => {
+    const place = placeIn(room());
+    const [file, secret] = [join(place.dir, 'credmon.toml'), join(place.dir, 'secret')];
+    writeFileSync(secret, 's3cret\n', { mode: 0o600 });
+    writeFileSync(
+      file,
+      `[broker]\nsocket = "${place.socket}"\nchallenge_dir = "${place.challengeDir}"\nspool_dir = "${place.spoolDir}"\n` +
+        `[providers.alone]\nissuer = "https://issuer.invalid"\nclient_id = "c"\nclient_secret_file = "${secret}"\n`,
+    );
+    if (root) asRoot(() => chownSync(secret, 65534, 65534));
+    const socket = join(place.dir, 'other.sock');
+    const run = start(['--config', file, '--socket', socket]);
+    await run.says(`listening at ${socket}`);
+    expect(await brokerAnswers(socket)).toBe(true);
+    const raw = new Raw(socket);
+    await raw.prove();
+    asRoot(() => run.child.kill('SIGHUP'));
+    await run.says('new configuration: alone');
+    const before = performance.now();
+    asRoot(() => run.child.kill('SIGTERM'));
+    expect(await raw.refusal()).toMatchObject({ kind: 'transient' });
+    const { code, err } = await run.ended;
+    expect(code).toBe(0);
+    expect(performance.now() - before).toBeLessThan(3000);
+    expect(err).not.toContain('s3cret');
+  });
+
+  test('a whole login with a real issuer, whose client secret the terminal never sees', async () => {
+    const issuer = await startIssuer({ interval: 1 });
+    cleanup(() => issuer.stop());
+    const place = placeIn(room());
+    const run = start(['--child']);
+    const { client_id: clientId, client_secret: secret = '' } = confidentialClient;
+    const provider = {
+      issuer: issuer.url,
+      clientId,
+      secretFile: '/root/secret',
+      scopes: ['openid', 'storage.read:/alice'],
+    };
+    run.child.stdin?.write(input(place, ['real'], provider, { real: secret }));
+    await run.says('listening at');
+    const states = [];
+    for await (const state of brokerLogin(options(place, 'real'))) {
+      states.push(state);
+      if (state.at === 'code') await issuer.approve(state.linkComplete ?? state.code, { login: 'alice' });
+    }
+    expect(states.map(({ at }) => at)).toEqual(['starting', 'code', 'storing', 'done']);
+    const [name = ''] = readdirSync(place.spoolDir);
+    const record = JSON.parse(readFileSync(join(place.spoolDir, name), 'utf8'));
+    expect(record).toMatchObject({ kind: 'grant', provider: 'real', token_type: 'bearer', iss: issuer.url });
+    run.child.stdin?.end();
+    const told = JSON.stringify(states) + (await run.ended).err;
+    for (const hidden of [secret, record.refresh_token, record.access_token]) expect(told).not.toContain(hidden);
+    expect(told).toContain(`handed over as ${record.id}`);
+  });
+});
