@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-import '../dist/broker/main.js';
+import '../dist/run/credmon-broker.js';

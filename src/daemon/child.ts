@@ -9,7 +9,7 @@ import { Failed } from '../core/failure.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Provider } from '../core/provider.js';
 
-const program = fileURLToPath(new URL('../broker/main.js', import.meta.url));
+const program = fileURLToPath(new URL('../../bin/credmon-broker.js', import.meta.url));
 /** A broker that lived this long had come up well: milliseconds. */
 const settledMs = 60_000;
 

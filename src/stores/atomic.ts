@@ -21,7 +21,7 @@ import type { EpochMs } from '../core/time.js';
 import { type DirHandle, openDir } from './folder.js';
 import { errnoOf, storageFailed } from './trouble.js';
 
-export { type DirHandle, isComponent, openDir } from './folder.js';
+export { type DirHandle, openDir } from './folder.js';
 export { errnoOf, storageFailed } from './trouble.js';
 
 // Of node:fs rather than node:fs/promises: a quarter more writes a second, and no handle that the collector may close.

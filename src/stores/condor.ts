@@ -68,14 +68,22 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
       if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(thrown) ?? '')) return undefined;
       throw storageFailed('open', join(dir, user), thrown);
     }
-    const { uid, mode } = folder.stat;
-    if (owners.includes(Number(uid)) && (Number(mode) & 0o022) === 0) return folder;
+    const { uid, gid, mode } = folder.stat;
+    // condor's group may replace the whole folder, since the directory is that group's: it may write in it as well.
+    const closed = (Number(mode) & (gid === BigInt(folderOwner?.gid ?? -1) ? 0o002 : 0o022)) === 0;
+    if (owners.includes(Number(uid)) && closed) return folder;
     folder.close();
     return undefined;
   };
 
   const same = (folder: DirHandle, name: string, stamp: Stamp) => () => {
     if (stampAt(folder, name) !== stamp) throw new Superseded(`${folder.path}/${name} was replaced or removed`);
+  };
+
+  /** A write that failed since the whole folder was removed under it was overtaken, like any other. */
+  const overtaken = (folder: DirHandle, name: string, stamp: Stamp) => (thrown: unknown) => {
+    if (errnoOf(thrown) === 'ENOENT') same(folder, name, stamp)();
+    throw thrown;
   };
 
   const users = async (): Promise<readonly string[]> => {
@@ -140,7 +148,7 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
         return await writeSecret(folder, name, JSON.stringify(body), {
           durable: true,
           check: same(folder, name, stamp),
-        });
+        }).catch(overtaken(folder, name, stamp));
       } finally {
         folder.close();
       }
@@ -156,7 +164,7 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
           mode: 0o400,
           durable: false,
           check: same(folder, top, stamp),
-        });
+        }).catch(overtaken(folder, top, stamp));
         // A deletion between check and rename would have left a token without a grant.
         if (stampAt(folder, top) === undefined) {
           await removeSecret(folder, use, { durable: false });

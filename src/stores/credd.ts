@@ -12,7 +12,10 @@ import type { Env } from './state.js';
 
 export type CreddId = Pick<CredentialId, 'service' | 'handle'>;
 
-/** `pending`: stored, but the credmon has not made a token of it yet. `mismatch`: stored for other scopes or another audience. */
+/**
+ * `pending`: stored, but the credmon has not made a token of it yet. `mismatch`: stored, but not for exactly these scopes
+ * and this audience, as texts; so says the tool also when none are given and the stored one has some.
+ */
 export type CreddState = 'none' | 'pending' | 'ready' | 'mismatch';
 
 /**
@@ -41,27 +44,29 @@ const toolName = 'condor_store_cred';
 export function creddStore({ path, env = process.env, limitMs = 30_000 }: CreddOptions = {}): CreddStore {
   const run = (action: string, options: readonly string[], input: string, stop?: AbortSignal): Promise<Ending> =>
     runTool(path ?? find(env), [action, ...options], { env, input, limitMs, ...(stop && { stop }) });
+
+  const query: CreddStore['query'] = async (id, wanted = {}, stop) => {
+    const ending = await run('query-oauth', [...naming(id), ...wanting(wanted)], '', stop);
+    if (ending.code === 0) return /waiting for processing/i.test(ending.said) ? 'pending' : 'ready';
+    if (ending.code === 2) return 'mismatch';
+    return /no credential is stored/i.test(ending.said) ? 'none' : refused('look for', id, ending);
+  };
+
   return {
+    query,
     async save(id, grant, stop) {
       const input = JSON.stringify({ refresh_token: grant.refreshToken });
       const ending = await run('add-oauth', [...naming(id), ...wanting(grant), '-i', '-'], input, stop);
       if (ending.code !== 0) refused('store', id, ending);
     },
-    async query(id, wanted = {}, stop) {
-      const ending = await run('query-oauth', [...naming(id), ...wanting(wanted)], '', stop);
-      if (ending.code === 0) return /waiting for processing/i.test(ending.said) ? 'pending' : 'ready';
-      if (ending.code === 2) return 'mismatch';
-      return isAbsent(ending) ? 'none' : refused('look for', id, ending);
-    },
     async remove(id, stop) {
+      // Deleting what is not there succeeds as well (seen in HTCondor 23.9.6), so it is asked for first.
+      const before = await query(id, {}, stop);
       const ending = await run('delete-oauth', naming(id), '', stop);
-      if (ending.code === 0) return true;
-      return isAbsent(ending) ? false : refused('remove', id, ending);
+      return ending.code === 0 ? before !== 'none' : refused('remove', id, ending);
     },
   };
 }
-
-const isAbsent = ({ said }: Ending): boolean => /no credential is stored|not found/i.test(said);
 
 function naming({ service, handle }: CreddId): string[] {
   return ['-s', named(service), ...(handle === undefined ? [] : ['-H', named(handle)])];
@@ -78,7 +83,7 @@ function refused(verb: string, id: CreddId, { said, code, signal }: Ending): nev
   return fail(
     'storage',
     `HTCondor did not ${verb} ${stem(id)}: ${how}`,
-    'see the log of condor_credd (CredLog) on this machine',
+    'is condor_credd running, and HTCondor set up for OAuth (use feature:OAUTH)? See its log, CredLog',
   );
 }
 
@@ -147,16 +152,15 @@ function runTool(path: string, args: readonly string[], { env, input, limitMs, s
     const timer = setTimeout(() => giveUp(tooLong(limitMs)), timerDelay(limitMs));
     stop?.addEventListener('abort', onStop);
     child.on('error', (thrown) => end(() => failed(unstartable(path, thrown))));
-    child.on('close', (code, signal) =>
-      end(() => done({ code, signal, said: plain(redact(hide(said, input)), 4096) })),
-    );
+    child.on('close', (code, signal) => end(() => done({ code, signal, said: boiled(said, input) })));
   });
 }
 
-/** Should the tool quote what it was given, in whatever way. */
-function hide(said: string, input: string): string {
+/** In one harmless line, without the preamble that every answer has, and without what was given to it as a secret. */
+function boiled(said: string, input: string): string {
   const secrets = input === '' ? [] : Object.values(JSON.parse(input) as Record<string, string>);
-  return secrets.reduce((text, secret) => text.replaceAll(secret, '…'), said);
+  const hidden = secrets.reduce((text, secret) => text.replaceAll(secret, '…'), said);
+  return plain(redact(hidden.replace(/^(?:Account|CredType):.*$/gm, '')), 4096);
 }
 
 function tooLong(limitMs: number): Failed {

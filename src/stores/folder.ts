@@ -30,7 +30,7 @@ export function openDir(path: string): DirHandle {
 }
 
 /** A file's name within a folder, and nothing that leads out of it. */
-export function isComponent(name: string): boolean {
+function isComponent(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
 }
 

@@ -38,7 +38,7 @@ interface Keyring {
   close(): void;
 }
 
-const compiledHelper = fileURLToPath(new URL('./keyring-child.js', import.meta.url));
+const compiledHelper = fileURLToPath(new URL('../stores/keyring-child.js', import.meta.url));
 
 /** An unlocked keyring answers within milliseconds; one that asks for its password cannot be waited for. */
 const patience = 3000;

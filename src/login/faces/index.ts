@@ -1,4 +1,5 @@
 import type { Clock, Face } from '../../core/ports.js';
+import { inkBundle } from '../ink-bundle.js';
 import { askYesNo } from './ask.js';
 import type { InkOptions } from './ink/index.js';
 import { jsonFace } from './json.js';
@@ -71,11 +72,10 @@ export async function openFace(options: FaceOptions): Promise<Face> {
 const screenReader = (env: Env): boolean => env.INK_SCREEN_READER === 'true';
 
 /**
- * Ink and React in one file (npm run build:ink), loaded here and nowhere else: together they take longer to load than all
- * the rest. The path is not a literal, for the compiler would look for the file before it is there.
+ * Ink and React in one file (npm run build), loaded here and nowhere else: together they take longer to load than all the
+ * rest. The path is not a literal, for the compiler would look for the file before it is there.
  */
 export async function loadInkFace(): Promise<(options: InkOptions) => Face> {
-  const bundle = new URL('./ink.bundle.js', import.meta.url).href;
-  const { inkFace } = (await import(bundle)) as typeof import('./ink/index.js');
+  const { inkFace } = (await import(inkBundle)) as typeof import('./ink/index.js');
   return inkFace;
 }
