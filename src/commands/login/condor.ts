@@ -35,32 +35,37 @@ export function brokerWay(context: LoginContext): Way {
         ...(audience !== undefined && { audience }),
       },
     });
-    for (;;) {
-      const { done, value } = await states.next();
-      if (done) return;
-      if (value.at !== 'done') {
-        yield value;
-        continue;
+    try {
+      for (;;) {
+        const { done, value } = await states.next();
+        if (done) return;
+        if (value.at !== 'done') {
+          yield value;
+          continue;
+        }
+        const grant = (await states.next()).value as string | undefined;
+        const who = value.who === undefined ? {} : { who: value.who };
+        yield { at: 'waiting', ask: value.ask, ...who, place, what: 'credmond to take the login over' };
+        const taken = await until(() => takenOver(context, grant), { clock, limit: patience, stop });
+        if (taken === undefined) {
+          yield {
+            ...value,
+            note: 'credmond has not taken it over yet. Nothing is lost: it will when it runs again. See: credmon status',
+          };
+          return;
+        }
+        if (!taken.ok) {
+          throw new Failed({
+            kind: 'refused',
+            what: `credmond did not take the login over: ${taken.what}`,
+            hint: 'tell whoever runs this machine; credmond’s log says more',
+          });
+        }
+        yield { ...value, ...timesOf(healthOf(context)) };
       }
-      const grant = (await states.next()).value as string | undefined;
-      const who = value.who === undefined ? {} : { who: value.who };
-      yield { at: 'waiting', ask: value.ask, ...who, place, what: 'credmond to take the login over' };
-      const taken = await until(() => takenOver(context, grant), { clock, limit: patience, stop });
-      if (taken === undefined) {
-        yield {
-          ...value,
-          note: 'credmond has not taken it over yet. Nothing is lost: it will when it runs again. See: credmon status',
-        };
-        return;
-      }
-      if (!taken.ok) {
-        throw new Failed({
-          kind: 'refused',
-          what: `credmond did not take the login over: ${taken.what}`,
-          hint: 'tell whoever runs this machine; credmond’s log says more',
-        });
-      }
-      yield { ...value, ...timesOf(healthOf(context)) };
+    } finally {
+      // Whoever has seen the end comes no more: the broker must not wait for us, nor this process for its socket.
+      await states.return(undefined);
     }
   }
 

@@ -2,10 +2,10 @@ import { readSecret } from '../../config/secret.js';
 import type { TokenSet } from '../../core/credential.js';
 import { Failed } from '../../core/failure.js';
 import type { LoginState } from '../../core/login.js';
+import type { DeviceCode, Issuer } from '../../core/ports.js';
 import { issuerOf } from '../../core/provider.js';
 import { loginScopes, pollOnce, requestCode } from '../../grants/device.js';
 import { login } from '../../login/flow.js';
-import { openIssuer } from '../../providers/issuer.js';
 import { askOf, type LoginContext } from './context.js';
 import { whole } from './whole.js';
 
@@ -23,23 +23,26 @@ async function* flow(
 ): AsyncGenerator<LoginState, void, undefined> {
   const { provider, clock, stop } = context;
   const ask = askOf(context, issuerOf(provider));
-  const secret = provider.secretFile === undefined ? undefined : await secretOf(provider.secretFile);
-  const issuer = openIssuer(provider, secret, clock);
+  let issuer: (Issuer & { close(): Promise<void> }) | undefined;
+  const code = async (): Promise<DeviceCode> => {
+    const secret = provider.secretFile === undefined ? undefined : await secretOf(provider.secretFile);
+    // Loaded when the first frame is on the screen: openid-client and undici take as long as all the rest.
+    issuer ??= (await import('../../providers/issuer.js')).openIssuer(provider, secret, clock);
+    const scopes = loginScopes(ask.scopes, await issuer.scopes(stop));
+    return requestCode(issuer, { scopes, ...(ask.audience !== undefined && { audience: ask.audience }) }, stop);
+  };
   try {
     yield* login({
       ask,
       clock,
       stop,
-      code: async () => {
-        const scopes = loginScopes(ask.scopes, await issuer.scopes(stop));
-        return requestCode(issuer, { scopes, ...(ask.audience !== undefined && { audience: ask.audience }) }, stop);
-      },
-      poll: (code) => pollOnce(issuer, code, stop),
+      code,
+      poll: (given) => pollOnce(issuer as Issuer, given, stop),
       keep,
       again: () => context.again(),
     });
   } finally {
-    await issuer.close();
+    await issuer?.close();
   }
 }
 

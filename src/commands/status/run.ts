@@ -2,7 +2,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig } from '../../config/load.js';
 import type { Config } from '../../core/config.js';
-import { exitCode, Failed } from '../../core/failure.js';
+import { exitCode, Failed, failureOf } from '../../core/failure.js';
 import type { Health } from '../../core/health.js';
 import { keyOf, stem } from '../../core/names.js';
 import type { Kept } from '../../core/ports.js';
@@ -59,11 +59,23 @@ async function look(config: Config): Promise<View> {
   const store = await openPersonalStore({ env: process.env, choice: 'stay' });
   const healths: Health[] = [];
   for (const id of await store.list()) {
-    const kept = await store.load(id);
+    const kept = await store.load(id).catch((thrown) => damagedOf(id, thrown));
+    if (kept && 'state' in kept) {
+      healths.push(kept);
+      continue;
+    }
     const told = snapshot?.credentials.find((health) => stem(health) === id);
     if (kept) healths.push(told && (alive || told.state === 'login-needed') ? told : healthOf(config, kept));
   }
   return { healths, where: 'own', everybody: false, alive, ...(snapshot && { daemon: snapshot }) };
+}
+
+/** One that cannot be read does not hide the others. */
+function damagedOf(id: string, thrown: unknown): Health {
+  const trouble = failureOf(thrown);
+  if (trouble === undefined) throw thrown;
+  const user = userInfo().username;
+  return { user, provider: id, service: id, issuer: id, state: 'damaged', since: clock.now(), trouble, refreshes: 0 };
 }
 
 /** How a credential stands that no daemon keeps. */
