@@ -98,7 +98,7 @@ function openKeyring({ env = process.env, helper = compiledHelper, limitMs = pat
       );
       asked.stdout.on('data', onData);
       asked.on('error', onError).on('close', onClose);
-      asked.stdin.write(`${JSON.stringify(request)}\n`);
+      asked.stdin.write(`${inOneLine(request)}\n`);
     });
   }
 
@@ -247,3 +247,7 @@ const hintFor = (because: string): string =>
   because === locked
     ? 'unlock it (log in at the desktop, or use its settings), or keep the credential in a file: log in with --store file'
     : 'run this at the desktop where you logged in, or keep the credential in a file: log in with --store file';
+
+/** From Node 24 on readline also ends lines at U+2028 and U+2029, which JSON leaves as they are. */
+const inOneLine = (value: unknown): string =>
+  JSON.stringify(value).replace(/[\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16)}`);
