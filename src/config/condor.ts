@@ -40,7 +40,7 @@ export function fromKnobs(knobs: Knobs, name: string): FileInput {
   const refresh = Number(get('SEC_CREDENTIAL_REFRESH') ?? 300);
   const input: Record<string, unknown> = {
     // Whatever a job is handed must outlive the time until it is handed the next.
-    token_minimum: Number.isFinite(refresh) && refresh > 0 ? refresh + 60 : 360,
+    token_minimum: Number.isFinite(refresh) && refresh > 0 ? Math.min(86_400, Math.ceil(refresh) + 60) : 360,
     credmond: {
       ...(log !== undefined && { log }),
       ...(max !== undefined && { max_log: max }),

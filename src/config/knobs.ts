@@ -8,17 +8,17 @@ export interface Knobs {
   readonly names: readonly string[];
 }
 
-/** condor_config_val can stand still for 5 s when the host's own name does not resolve. */
-const limitMs = 12_000;
-
-/** All knobs by one call of condor_config_val; undefined on a machine that has no such program. Throws Failed. */
-export async function readKnobs(env: NodeJS.ProcessEnv): Promise<Knobs | undefined> {
+/**
+ * All knobs by one call of condor_config_val; undefined on a machine that has no such program. Throws Failed, also when
+ * it has not answered after `limitMs`: it can stand still for 5 s when the host's own name does not resolve.
+ */
+export async function readKnobs(env: NodeJS.ProcessEnv, limitMs = 12_000): Promise<Knobs | undefined> {
   const path = [env.PATH, '/usr/bin', '/usr/local/bin'].filter(Boolean).join(':');
   return new Promise((resolve, reject) => {
     execFile(
       'condor_config_val',
       ['-dump', '-expanded'],
-      { env: { ...env, PATH: path }, timeout: limitMs, maxBuffer: 64 * 1024 * 1024 },
+      { env: { ...env, PATH: path }, timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
         if (error === null) return resolve(parseKnobs(stdout));
         if (error.code === ('ENOENT' as unknown)) return resolve(undefined);

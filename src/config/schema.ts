@@ -25,6 +25,9 @@ const span = (least: number, most: number) =>
     v.minValue(least, `must be at least ${least} seconds`),
     v.maxValue(most, `must be at most ${most} seconds`),
   );
+const whole = (least: number, message: string) =>
+  v.pipe(v.number(message), v.integer(message), v.minValue(least, message));
+const notTable = 'must be a table';
 const flag = v.union(
   [
     v.boolean(),
@@ -58,31 +61,37 @@ export const providerSchema = v.strictObject(
     token_lifetime: v.optional(span(1, 31_622_400)),
     use_json: v.optional(flag, true),
   },
-  'must be a table',
+  notTable,
 );
 
 export const fileSchema = v.strictObject({
   default_provider: v.optional(text),
   token_minimum: v.optional(span(0, 86_400)),
   credmond: v.optional(
-    v.strictObject({
-      cred_dir: v.optional(file),
-      status_dir: v.optional(file),
-      log: v.optional(file),
-      max_log: v.optional(v.pipe(v.number('must be a number of bytes'), v.integer(), v.minValue(0))),
-      max_num_log: v.optional(v.pipe(v.number('must be a number'), v.integer(), v.minValue(1))),
-      debug: v.optional(flag),
-      sweep_interval: v.optional(span(1, 86_400)),
-    }),
+    v.strictObject(
+      {
+        cred_dir: v.optional(file),
+        status_dir: v.optional(file),
+        log: v.optional(file),
+        max_log: v.optional(whole(0, 'must be a number of bytes')),
+        max_num_log: v.optional(whole(1, 'must be a whole number of at least 1')),
+        debug: v.optional(flag),
+        sweep_interval: v.optional(span(1, 86_400)),
+      },
+      notTable,
+    ),
     {},
   ),
   broker: v.optional(
-    v.strictObject({
-      socket: v.optional(v.pipe(file, v.maxLength(100, 'is too long for a Unix socket'))),
-      challenge_dir: v.optional(file),
-      spool_dir: v.optional(file),
-      account: v.optional(text),
-    }),
+    v.strictObject(
+      {
+        socket: v.optional(v.pipe(file, v.maxLength(100, 'is too long for a Unix socket'))),
+        challenge_dir: v.optional(file),
+        spool_dir: v.optional(file),
+        account: v.optional(text),
+      },
+      notTable,
+    ),
     {},
   ),
   providers: v.optional(
@@ -96,6 +105,7 @@ export const fileSchema = v.strictObject({
         }),
       ),
       providerSchema,
+      notTable,
     ),
     {},
   ),

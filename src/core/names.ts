@@ -60,6 +60,8 @@ export function parseStem(
   }
   if (best === undefined) return undefined;
   const service = text.slice(0, best.length);
+  // A Kelvin sign is a k in lower case.
+  if (nameTrouble(service) !== undefined) return undefined;
   if (text.length === best.length) return { service, provider: best };
   const handle = text.slice(best.length + 1);
   return nameTrouble(handle) === undefined ? { service, provider: best, handle } : undefined;

@@ -18,5 +18,7 @@ export function plain(text: unknown, longest = 200): string {
     .replace(/[\t\n\r]+/g, ' ')
     .replace(unsafe, '')
     .trim();
-  return clean.length > longest ? `${clean.slice(0, longest - 1)}…` : clean;
+  if (clean.length <= longest) return clean;
+  // A character beyond U+FFFF that the cut goes through is left out whole.
+  return `${clean.slice(0, longest - 1).replace(/\p{Cs}$/u, '')}…`;
 }

@@ -4,8 +4,9 @@ import { plain } from '../core/text.js';
 import { type EpochMs, epochMs, later, type Seconds } from '../core/time.js';
 import { jwtExpiry } from './jwt.js';
 
-/** No access token is believed to live longer: a year. */
+/** No access token is believed to live longer: a year; nor shorter, or it would be due at once, for ever. Seconds. */
 const longestLife = 366 * 86_400;
+const shortestLife = 1;
 
 /** A token endpoint's answer after openid-client has judged it. */
 export interface Answer {
@@ -31,11 +32,12 @@ export function tokenSet(answer: Answer, issued: EpochMs, life: Seconds | undefi
 }
 
 function lifetime(answer: Answer, issued: EpochMs, life: Seconds): Pick<TokenSet, 'expires' | 'lifeFrom'> {
-  if (answer.expires_in !== undefined && answer.expires_in > 0) {
+  if (answer.expires_in !== undefined && answer.expires_in >= shortestLife) {
     return { expires: later(issued, Math.min(answer.expires_in, longestLife)), lifeFrom: 'expires_in' };
   }
   const exp = jwtExpiry(answer.access_token);
-  if (exp !== undefined) return { expires: epochMs(Math.min(exp, later(issued, longestLife))), lifeFrom: 'jwt' };
+  if (exp !== undefined && exp >= later(issued, shortestLife))
+    return { expires: epochMs(Math.min(exp, later(issued, longestLife))), lifeFrom: 'jwt' };
   return { expires: later(issued, life), lifeFrom: 'default' };
 }
 
@@ -48,14 +50,37 @@ export function subjectOf(claims: Readonly<Record<string, unknown>>): Subject {
 
 /**
  * What of a token answer is passed on to be judged: the rest could make a good answer fail, and with it the new refresh
- * token. An expires_in that is no life is dropped, as if the issuer had not told (RFC 6749 §5.1 makes it optional), and
- * an ID token that nobody will look at too.
+ * token. An expires_in that is no life is dropped, as if the issuer had not told (RFC 6749 §5.1 makes it optional), what
+ * is null too, and an ID token that nobody will look at.
  */
 export function lenient(body: unknown, keepIdToken: boolean): unknown {
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) return body;
-  const answer: Record<string, unknown> = { ...body };
-  if (!(Number(answer.expires_in) > 0 && Number.isFinite(Number(answer.expires_in)))) delete answer.expires_in;
-  if (answer.refresh_token === '' || answer.refresh_token === null) delete answer.refresh_token;
+  const answer = withoutNulls(body);
+  if (answer === undefined) return body;
+  const life = numberIn(answer.expires_in);
+  if (life !== undefined && life >= shortestLife) answer.expires_in = life;
+  else delete answer.expires_in;
+  if (answer.refresh_token === '') delete answer.refresh_token;
   if (!keepIdToken) delete answer.id_token;
   return answer;
+}
+
+/** The same for a device authorization answer: an interval that is none is as if the issuer had not named one. */
+export function lenientCode(body: unknown): unknown {
+  const answer = withoutNulls(body);
+  if (answer === undefined) return body;
+  const interval = numberIn(answer.interval);
+  if (interval !== undefined && interval > 0) answer.interval = interval;
+  else delete answer.interval;
+  return answer;
+}
+
+function withoutNulls(body: unknown): Record<string, unknown> | undefined {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return undefined;
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+}
+
+/** Some issuers send numbers as text. */
+function numberIn(value: unknown): number | undefined {
+  const number = typeof value === 'string' ? Number(value) : value;
+  return typeof number === 'number' && Number.isFinite(number) ? number : undefined;
 }

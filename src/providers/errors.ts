@@ -81,18 +81,21 @@ const hints: Readonly<Record<string, string>> = {
   invalid_target: 'ask for another audience',
 };
 
-/** Everything that openid-client throws, in our words. The one border behind which its error classes are unknown. */
-export function translate(thrown: unknown, url: string): Failed {
+/**
+ * Everything that openid-client throws, in our words. The one border behind which its error classes are unknown.
+ * `secrets` went out with the request: an issuer that repeats them in its complaint is not quoted on that.
+ */
+export function translate(thrown: unknown, url: string, secrets: readonly string[] = []): Failed {
   if (thrown instanceof Failed) return thrown;
   const inner = (thrown as { cause?: unknown } | undefined)?.cause;
   if (inner instanceof Failed) return inner;
-  return new Failed(judge(thrown, originOf(url)), { cause: thrown });
+  return new Failed(judge(thrown, originOf(url), secrets), { cause: thrown });
 }
 
-function judge(thrown: unknown, origin: string): Failure {
+function judge(thrown: unknown, origin: string, secrets: readonly string[]): Failure {
   if (thrown instanceof ResponseBodyError) {
-    const code = plain(thrown.error, 64);
-    const detail = plain(thrown.error_description, 200);
+    const code = plain(hide(thrown.error, secrets), 64);
+    const detail = plain(hide(thrown.error_description, secrets), 200);
     const busy = thrown.status >= 500 || thrown.status === 429;
     const hint = hints[code];
     return {
@@ -104,6 +107,7 @@ function judge(thrown: unknown, origin: string): Failure {
     };
   }
   if (thrown instanceof WWWAuthenticateChallengeError) {
+    if (thrown.status !== 401) return byStatus(thrown.response, origin);
     return {
       kind: 'refused',
       what: `${origin} refused this client (HTTP ${thrown.status})`,
@@ -121,8 +125,12 @@ function judge(thrown: unknown, origin: string): Failure {
       hint: 'check that the issuer’s URL is right; if it is, whoever runs it must mend this',
     };
   }
-  return { kind: 'protocol', what: `${origin}: ${plain((thrown as Error).message)}` };
+  const reason = thrown instanceof Error ? plain(thrown.message) : '';
+  return { kind: 'protocol', what: `${origin}: ${reason || 'no reason given'}` };
 }
+
+const hide = (text: string | undefined, secrets: readonly string[]): string | undefined =>
+  secrets.reduce((rest, secret) => (secret === '' ? rest : rest?.replaceAll(secret, '…')), text);
 
 function responseIn(error: ClientError): Response | undefined {
   return error.cause instanceof Response ? error.cause : undefined;

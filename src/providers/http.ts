@@ -34,14 +34,14 @@ export function openHttp(ca: string | undefined): { fetch: Fetch; close(): Promi
       });
       // Read to the end before anything is judged: a body that breaks off later would take a rotated token with it.
       const text = await answer.body.text();
-      const bodiless = answer.statusCode === 204 || answer.statusCode === 304;
+      const bodiless = [204, 205, 304].includes(answer.statusCode);
       return new Response(bodiless ? null : text, { status: answer.statusCode, headers: flat(answer.headers) });
     } catch (cause) {
       if (stop?.aborted) throw stop.reason;
       throw new Failed(networkFailure(url, cause), { cause });
     }
   };
-  return { fetch, close: () => agent.close() };
+  return { fetch, close: async () => (agent.closed ? undefined : agent.close()) };
 }
 
 function flat(headers: Record<string, string | string[] | undefined>): Headers {

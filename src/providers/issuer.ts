@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import * as oidc from 'openid-client';
 import { Failed } from '../core/failure.js';
@@ -6,7 +7,7 @@ import { issuerOf, type Provider } from '../core/provider.js';
 import { plain } from '../core/text.js';
 import { later } from '../core/time.js';
 import { isSafeUrl } from '../core/url.js';
-import { lenient, subjectOf, tokenSet } from './answer.js';
+import { lenient, lenientCode, subjectOf, tokenSet } from './answer.js';
 import { translate } from './errors.js';
 import { type Fetch, openHttp } from './http.js';
 
@@ -14,6 +15,10 @@ import { type Fetch, openHttp } from './http.js';
 const metadataLife = 6 * 3600 * 1000;
 /** A code that lives longer than this is not waited for: seconds. */
 const longestCode = 3600;
+/** No link to a login page is longer: nobody could type it, nor a camera read it. */
+const longestLink = 2048;
+/** What of a request must not be shown. */
+const secretParameters = ['refresh_token', 'device_code'];
 
 /**
  * One issuer over HTTP. Nothing is asked before the first use; metadata (RFC 8414, OpenID Connect Discovery) are asked for
@@ -26,52 +31,94 @@ export function openIssuer(
 ): Issuer & { close(): Promise<void> } {
   const url = issuerOf(provider);
   let http: Promise<ReturnType<typeof openHttp>> | undefined;
-  let known: { readonly config: Promise<oidc.Configuration>; readonly until: number } | undefined;
+  let known: Known | undefined;
 
   const connect = () => {
-    http ??= readCa(provider).then(openHttp);
+    if (http === undefined) {
+      http = readCa(provider).then(openHttp);
+      http.catch(() => {
+        http = undefined;
+      });
+    }
     return http;
+  };
+
+  /** One discovery for all who ask meanwhile; each can leave at once, and with the last who leaves it is given up. */
+  const metadataFor = async (fetch: Fetch, stop: AbortSignal): Promise<oidc.ServerMetadata> => {
+    if (known === undefined || known.until < clock.steady()) {
+      const nobody = new AbortController();
+      const config = discover(provider, secret, stoppedBy(fetch, nobody.signal));
+      const mine: Known = { config, until: clock.steady() + metadataLife, nobody, waiting: 0 };
+      known = mine;
+      config.catch(() => {
+        if (known === mine) known = undefined;
+      });
+    }
+    const shared = known;
+    shared.waiting++;
+    try {
+      return (await waitFor(shared.config, stop)).serverMetadata();
+    } finally {
+      shared.waiting--;
+      if (shared.waiting === 0 && stop.aborted) {
+        shared.nobody.abort();
+        if (known === shared) known = undefined;
+      }
+    }
   };
 
   /** A configuration of its own for every request: what a request needs of fetch is not shared with others. */
   const prepare = async (request: Pick<TokenRequest, 'stop' | 'rotated' | 'identify'>): Promise<oidc.Configuration> => {
     const { fetch } = await connect();
-    if (known === undefined || known.until < clock.steady()) {
-      const config = discover(provider, secret, fetch);
-      known = { config, until: clock.steady() + metadataLife };
-      config.catch(() => {
-        known = undefined;
-      });
-    }
-    const metadata = (await waitFor(known.config, request.stop)).serverMetadata();
-    const config = configure(provider, secret, metadata);
+    const config = configure(provider, secret, await metadataFor(fetch, request.stop));
+    const metadata = config.serverMetadata();
+    const [tokenUrl, deviceUrl] = [metadata.token_endpoint, metadata.device_authorization_endpoint].map(asAsked);
     const verifiable = request.identify === true && provider.issuer !== undefined && metadata.jwks_uri !== undefined;
     if (verifiable) oidc.enableNonRepudiationChecks(config);
+    const stoppable = stoppedBy(fetch, request.stop);
     config[oidc.customFetch] = async (to, options) => {
-      const stop = options.signal ? AbortSignal.any([request.stop, options.signal]) : request.stop;
-      const response = await fetch(to, { ...options, signal: stop });
-      return to === metadata.token_endpoint ? keepRotated(response, request.rotated, verifiable) : response;
+      const response = await stoppable(to, options);
+      // RFC 6749 §5.2 sends a challenge along with the error in JSON, which says more; openid-client would stop at it.
+      if (response.headers.get('content-type')?.includes('json')) response.headers.delete('www-authenticate');
+      if (to === tokenUrl) return rewritten(response, (body) => keepRotated(body, request.rotated, verifiable));
+      return to === deviceUrl ? rewritten(response, lenientCode) : response;
     };
     return config;
   };
 
-  const asked = async <T>(request: TokenRequest, ask: (config: oidc.Configuration) => Promise<T>): Promise<T> => {
+  const asked = async <T>(
+    request: TokenRequest,
+    ask: (config: oidc.Configuration) => Promise<T>,
+    ...secrets: readonly string[]
+  ): Promise<T> => {
+    const { stop } = request;
+    // On Node 20 AbortSignal.any leaves something on its sources for ever (80 bytes a call, measured on 20.20.2), and the
+    // daemon's stop lives for months: each request has a signal of its own.
+    const own = new AbortController();
+    const end = () => own.abort(stop.reason);
     try {
-      request.stop.throwIfAborted();
-      return await ask(await prepare(request));
+      stop.throwIfAborted();
+      stop.addEventListener('abort', end, { once: true });
+      return await ask(await prepare({ ...request, stop: own.signal }));
     } catch (thrown) {
-      request.stop.throwIfAborted();
-      throw translate(thrown, url);
+      stop.throwIfAborted();
+      throw translate(thrown, url, secret === undefined ? secrets : [...secrets, secret]);
+    } finally {
+      stop.removeEventListener('abort', end);
     }
   };
 
   return {
     token: (grantType, parameters, request) =>
-      asked(request, async (config) => {
-        const answer = await oidc.genericGrantRequest(config, grantType, { ...parameters });
-        const claims = answer.claims();
-        return tokenSet(answer, clock.now(), provider.life, claims && subjectOf(claims));
-      }),
+      asked(
+        request,
+        async (config) => {
+          const answer = await oidc.genericGrantRequest(config, grantType, { ...parameters });
+          const claims = answer.claims();
+          return tokenSet(answer, clock.now(), provider.life, claims && subjectOf(claims));
+        },
+        ...secretParameters.flatMap((name) => parameters[name] ?? []),
+      ),
 
     device: (parameters, stop) =>
       asked({ stop }, async (config) => {
@@ -87,26 +134,49 @@ export function openIssuer(
       }),
 
     revoke: (token, stop) =>
+      asked(
+        { stop },
+        async (config) => {
+          if (config.serverMetadata().revocation_endpoint === undefined) return false;
+          await oidc.tokenRevocation(config, token, { token_type_hint: 'refresh_token' });
+          return true;
+        },
+        token,
+      ),
+
+    scopes: (stop) =>
       asked({ stop }, async (config) => {
-        if (config.serverMetadata().revocation_endpoint === undefined) return false;
-        await oidc.tokenRevocation(config, token, { token_type_hint: 'refresh_token' });
-        return true;
+        const supported: unknown = config.serverMetadata().scopes_supported;
+        return Array.isArray(supported) ? supported.filter((scope) => typeof scope === 'string') : undefined;
       }),
 
-    scopes: (stop) => asked({ stop }, async (config) => config.serverMetadata().scopes_supported),
-
     close: async () => {
-      await (await http)?.close();
+      await (await http?.catch(() => undefined))?.close();
     },
   };
 }
 
-/** Makes a new refresh token safe before anybody can find fault with the answer it came in. */
-async function keepRotated(
-  response: Response,
-  rotated: TokenRequest['rotated'],
-  keepIdToken: boolean,
-): Promise<Response> {
+/** Metadata that were asked for, or are being asked for. */
+interface Known {
+  readonly config: Promise<oidc.Configuration>;
+  /** On the steady clock. */
+  readonly until: number;
+  /** Aborted when nobody waits for them any more. */
+  readonly nobody: AbortController;
+  waiting: number;
+}
+
+const stoppedBy =
+  (fetch: Fetch, stop: AbortSignal): Fetch =>
+  (to, options) =>
+    fetch(to, { ...options, signal: options.signal ? AbortSignal.any([stop, options.signal]) : stop });
+
+/** openid-client normalises the endpoints in the metadata before it asks there. */
+const asAsked = (endpoint: string | undefined): string | undefined =>
+  endpoint === undefined ? undefined : new URL(endpoint).href;
+
+/** A good answer with another body, where it has JSON. */
+async function rewritten(response: Response, change: (body: unknown) => unknown): Promise<Response> {
   if (response.status !== 200) return response;
   const text = await response.text();
   const again = (body: string) => new Response(body, { status: 200, headers: response.headers });
@@ -116,12 +186,16 @@ async function keepRotated(
   } catch {
     return again(text);
   }
-  const token = (body as { refresh_token?: unknown } | null)?.refresh_token;
-  if (rotated && typeof token === 'string' && token !== '') await rotated(token);
-  return again(JSON.stringify(lenient(body, keepIdToken)));
+  return again(JSON.stringify(await change(body)));
 }
 
-/** Not stopped by whoever asked first: others may wait for the same answer. fetch has a time limit of its own. */
+/** Makes a new refresh token safe before anybody can find fault with the answer it came in. */
+async function keepRotated(body: unknown, rotated: TokenRequest['rotated'], keepIdToken: boolean): Promise<unknown> {
+  const token = (body as { refresh_token?: unknown } | null)?.refresh_token;
+  if (rotated && typeof token === 'string' && token !== '') await rotated(token);
+  return lenient(body, keepIdToken);
+}
+
 async function discover(provider: Provider, secret: string | undefined, fetch: Fetch): Promise<oidc.Configuration> {
   if (provider.issuer === undefined)
     return configure(provider, secret, { issuer: new URL(provider.tokenUrl ?? '').origin });
@@ -190,16 +264,24 @@ function deviceCode(
 ): DeviceCode {
   const { verification_uri: link, verification_uri_complete: linkComplete } = answer;
   for (const shown of linkComplete === undefined ? [link] : [link, linkComplete]) {
-    if (isSafeUrl(shown)) continue;
+    if (isSafeUrl(shown) && shown.length <= longestLink) continue;
     throw new Failed({
       kind: 'protocol',
-      what: `${new URL(url).origin} sent a login link that is not https: ${plain(shown)}`,
+      what: `${new URL(url).origin} sent a login link that is ${isSafeUrl(shown) ? 'too long' : 'not https'}: ${plain(shown)}`,
       hint: 'do not open it; whoever runs the issuer must mend this',
+    });
+  }
+  const userCode = plain(answer.user_code, 64);
+  if (userCode === '') {
+    throw new Failed({
+      kind: 'protocol',
+      what: `${new URL(url).origin} sent a code that nobody can type`,
+      hint: 'whoever runs the issuer must mend this',
     });
   }
   return {
     deviceCode: answer.device_code,
-    userCode: plain(answer.user_code, 64),
+    userCode,
     link: new URL(link).href,
     ...(linkComplete !== undefined && { linkComplete: new URL(linkComplete).href }),
     expires: later(clock.now(), Math.min(answer.expires_in, longestCode)),
@@ -211,7 +293,7 @@ async function readCa({ caFile, name }: Provider): Promise<string | undefined> {
   if (caFile === undefined) return undefined;
   try {
     const pem = await readFile(caFile, 'utf8');
-    if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
+    if (holdsCertificates(pem)) return pem;
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
     throw new Failed(
@@ -224,6 +306,16 @@ async function readCa({ caFile, name }: Provider): Promise<string | undefined> {
     what: `the CA file ${caFile} holds no certificate`,
     hint: `check ${name}_CA_FILE: it must be PEM`,
   });
+}
+
+/** TLS passes over what is no certificate without a word; then each connection fails, and looks like the issuer's fault. */
+function holdsCertificates(pem: string): boolean {
+  const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  try {
+    return found.map((one) => new X509Certificate(one)).length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** Shares one discovery among many that wait for it, each able to leave at once. */
