@@ -121,7 +121,8 @@ export function check(
 ): { readonly good: FileOutput } | { readonly path: readonly string[]; readonly what: string } {
   const result = v.safeParse(fileSchema, input);
   if (result.success) return { good: result.output };
-  const [issue] = result.issues;
+  // A setting misspelt is both unknown and missing: the word that stands there is of more help.
+  const issue = result.issues.find((one) => one.expected === 'never') ?? result.issues[0];
   const path = issue.path?.map((step) => String(step.key)) ?? [];
   const unknown = issue.type === 'strict_object' && issue.expected === 'never';
   const missing = issue.type === 'strict_object' && issue.received === 'undefined';

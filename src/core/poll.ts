@@ -21,10 +21,10 @@ export interface Pace {
   readonly extra: Seconds;
 }
 
-/** The issuer's interval, or 5 s when it names none (RFC 8628 §3.2); kept between 1 s and a minute. */
+/** The issuer's interval, or 5 s when it names none (RFC 8628 §3.2); at least 1 s, and no more than a code can live. */
 export function firstPace(interval: unknown): Pace {
   const given = typeof interval === 'number' && Number.isFinite(interval) ? interval : 5;
-  return { interval: seconds(Math.min(60, Math.max(1, given))), extra: seconds(0) };
+  return { interval: seconds(Math.min(3600, Math.max(1, given))), extra: seconds(0) };
 }
 
 export const paceMs = (pace: Pace): number => (pace.interval + pace.extra) * 1000;

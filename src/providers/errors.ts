@@ -27,7 +27,8 @@ const network: Readonly<Record<string, string>> = {
   UND_ERR_BODY_TIMEOUT: 'it did not answer in time',
 };
 
-const certificate = /^(?:CERT_|ERR_TLS_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED|HOSTNAME_MISMATCH|ERR_SSL_)/;
+const certificate = /^(?:CERT_|ERR_TLS_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED|HOSTNAME_MISMATCH)/;
+const tls = /^(?:ERR_SSL_|EPROTO$)/;
 
 /** What a failed exchange was, by the code that Node's or undici's error carries. */
 export function networkFailure(url: string, cause: unknown): Failure {
@@ -43,6 +44,13 @@ export function networkFailure(url: string, cause: unknown): Failure {
       hint: 'name the authority with <provider>_CA_FILE if it is one of your own, or ask whoever runs the issuer',
     };
   }
+  if (tls.test(code)) {
+    return {
+      kind: 'protocol',
+      what: `${origin} does not speak TLS as it should (${code})`,
+      hint: 'check the issuer’s URL',
+    };
+  }
   const timeout = (cause as Error | undefined)?.name === 'TimeoutError';
   const words = timeout
     ? 'it did not answer in time'
@@ -50,7 +58,7 @@ export function networkFailure(url: string, cause: unknown): Failure {
   return {
     kind: 'transient',
     what: `cannot reach ${origin}: ${words}`,
-    hint: 'it is tried again; check the network if it lasts',
+    hint: 'check the network and the issuer’s URL; then try again',
   };
 }
 
@@ -80,6 +88,13 @@ const hints: Readonly<Record<string, string>> = {
   invalid_scope: 'ask for other scopes with --scope, or have the client registered for these',
   invalid_target: 'ask for another audience',
 };
+
+/** The same failure, its hint with the name of the provider whose knobs it speaks of. */
+export function named(failed: Failed, provider: string): Failed {
+  const { hint } = failed.failure;
+  if (!hint?.includes('<provider>')) return failed;
+  return new Failed({ ...failed.failure, hint: hint.replaceAll('<provider>', provider) }, { cause: failed.cause });
+}
 
 /**
  * Everything that openid-client throws, in our words. The one border behind which its error classes are unknown.
@@ -142,7 +157,7 @@ function byStatus(response: Response, origin: string): Failure {
     return {
       kind: 'transient',
       what: `${origin} has trouble of its own (HTTP ${status})`,
-      hint: 'it is tried again; ask whoever runs it if it lasts',
+      hint: 'try again later; ask whoever runs it if it lasts',
       ...retryAfter(response),
     };
   }

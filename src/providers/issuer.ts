@@ -8,7 +8,7 @@ import { plain } from '../core/text.js';
 import { later } from '../core/time.js';
 import { isSafeUrl } from '../core/url.js';
 import { lenient, lenientCode, subjectOf, tokenSet } from './answer.js';
-import { translate } from './errors.js';
+import { named, translate } from './errors.js';
 import { type Fetch, openHttp } from './http.js';
 
 /** Metadata are asked for again after this many milliseconds: endpoints move, if rarely. */
@@ -102,7 +102,7 @@ export function openIssuer(
       return await ask(await prepare({ ...request, stop: own.signal }));
     } catch (thrown) {
       stop.throwIfAborted();
-      throw translate(thrown, url, secret === undefined ? secrets : [...secrets, secret]);
+      throw named(translate(thrown, url, secret === undefined ? secrets : [...secrets, secret]), provider.name);
     } finally {
       stop.removeEventListener('abort', end);
     }

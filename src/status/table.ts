@@ -29,7 +29,7 @@ export function table(healths: readonly Health[], { now, columns, users }: Table
       .join('  ')
       .trimEnd();
   const narrow = widths.reduce((sum, w) => sum + w + 2, 0) > columns;
-  const lines = narrow ? [] : [lay(head)];
+  const lines = narrow || rows.length === 0 ? [] : [lay(head)];
   for (const { health, cells } of rows) {
     lines.push(...(narrow ? tall(cells, head) : [lay(cells)]));
     lines.push(...details(health, now).map((line) => `  ${line}`));

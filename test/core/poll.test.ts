@@ -30,7 +30,7 @@ describe('the first pace', () => {
     [0, 1],
     [-3, 1],
     [0.2, 1],
-    [86_400, 60],
+    [86_400, 3600],
     [Number.NaN, 5],
     [Number.POSITIVE_INFINITY, 5],
     ['5', 5],
