@@ -15,7 +15,8 @@ import { type Issuer, startIssuer } from './issuer.js';
  *
  *     POST /control/approve {"userCode": "ABCD-EFGH", "login": "alice"}    POST /control/deny {"userCode": "…"}
  *     POST /control/introspect {"token": "…"} → {"active": true}           POST /control/revoke-grants
- *     GET  /control/counts
+ *     POST /control/hold: requests for tokens wait from now on, until      POST /control/release
+ *     GET  /control/counts → what has been asked, and `held`: how many requests wait
  */
 
 const { values } = parseArgs({
@@ -32,12 +33,22 @@ const { values } = parseArgs({
 
 type Orders = Record<string, (asked: Record<string, string>, issuer: Issuer) => Promise<unknown>>;
 
+/** Requests for tokens that wait to be let go on; undefined: none has to. */
+let held: (() => void)[] | undefined;
+
 const orders: Orders = {
   'POST approve': ({ userCode = '', login = values.login }, issuer) => issuer.approve(userCode, { login }),
   'POST deny': ({ userCode = '' }, issuer) => issuer.deny(userCode),
   'POST introspect': async ({ token = '' }, issuer) => ({ active: await issuer.introspect(token) }),
   'POST revoke-grants': async (_, issuer) => issuer.revokeGrants(),
-  'GET counts': async (_, issuer) => issuer.counts,
+  'POST hold': async () => {
+    held ??= [];
+  },
+  'POST release': async () => {
+    for (const go of held ?? []) go();
+    held = undefined;
+  },
+  'GET counts': async (_, issuer) => ({ ...issuer.counts, held: held?.length ?? 0 }),
 };
 
 const issuer: Issuer = await startIssuer({
@@ -47,10 +58,13 @@ const issuer: Issuer = await startIssuer({
   interval: Number(values.interval),
   accessTokenFormat: values['access-token-format'] === 'opaque' ? 'opaque' : 'jwt',
   login: values.login,
-  intercept: (request, response) => {
-    if (!request.url?.startsWith('/control/')) return false;
-    void obey(request, response);
-    return true;
+  intercept: async (request, response) => {
+    if (request.url?.startsWith('/control/')) {
+      await obey(request, response);
+      return true;
+    }
+    if (held && request.url === '/token') await new Promise<void>((go) => held?.push(go));
+    return false;
   },
 });
 

@@ -31,8 +31,8 @@ export interface IssuerOptions {
   readonly now?: () => number;
   /** Told of every user code that is given out: for those who approve by themselves. */
   readonly onCode?: (userCode: string) => void;
-  /** Answers a request before the provider sees it, if it returns true. */
-  readonly intercept?: (request: IncomingMessage, response: ServerResponse) => boolean;
+  /** Answers a request before the provider sees it, if it returns true; the provider waits for it to say so. */
+  readonly intercept?: (request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>;
 }
 
 /** What has been asked of the issuer since it started. */
@@ -126,8 +126,8 @@ export async function startIssuer(options: IssuerOptions = {}): Promise<Issuer> 
   provider.use(pacing(interval, options.slowDown ?? true, now));
   for (const event of ['error', 'server_error']) provider.on(event, report);
   const answer = provider.callback();
-  server.on('request', (incoming, response) => {
-    if (!options.intercept?.(incoming, response)) void answer(incoming, response);
+  server.on('request', async (incoming, response) => {
+    if (!(await options.intercept?.(incoming, response))) void answer(incoming, response);
   });
 
   const verificationPage = `${url}/device`;
