@@ -24,7 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .option('--config <file>', 'a TOML file instead of HTCondor’s configuration or your own')
     .version(`credmon ${version()}`, '-V, --version')
     .showSuggestionAfterError()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'credmon: error: ')) })
+    .configureOutput({ outputError: (text, write) => write(inOurWords(text)) })
     .exitOverride();
   for (const { name, summary, load } of entries) {
     const command = program.command(name).description(summary);
@@ -38,6 +38,16 @@ async function main(argv: readonly string[]): Promise<number> {
     // Help that was asked for ends well; everything else that commander throws is about the words it was given.
     return thrown.exitCode === 0 ? 0 : 64;
   }
+}
+
+/** What commander finds wrong, in the form of all our messages; its guess what was meant is the hint. */
+function inOurWords(text: string): string {
+  const [what = '', guess] = text
+    .replace(/^error: /, '')
+    .trimEnd()
+    .split('\n');
+  const hint = guess?.replace(/^\(D(.*)\)$/, 'd$1') ?? 'see: credmon --help';
+  return `credmon: error: ${what}\ncredmon: hint: ${hint}\n`;
 }
 
 main(process.argv.slice(2)).then(

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../core/config.js';
@@ -42,8 +43,10 @@ export async function loadConfig({ file, env, name = 'CREDMON_OAUTH' }: Source):
     knobs && judge(fromKnobs(knobs, name), 'HTCondor’s configuration', (path) => knobFor(path, name), env, true);
   if (condor && condor.providers.size > 0) return condor;
   for (const path of [personalFile(env), system]) {
-    const text = path === undefined ? undefined : await read(path);
-    if (path !== undefined && text !== undefined) return fromToml(text, path, env);
+    // sudo may keep HOME: root does not take its settings from somebody else's file.
+    if (path === undefined || (path !== system && process.getuid?.() === 0 && !ownedByRoot(path))) continue;
+    const text = await read(path);
+    if (text !== undefined) return fromToml(text, path, env);
   }
   return condor ?? judge({}, 'no configuration', (path) => path.join('.'), env, false);
 }
@@ -77,6 +80,8 @@ function personalFile(env: NodeJS.ProcessEnv): string | undefined {
       : undefined;
   return base === undefined ? undefined : join(base, 'credmon', 'credmon.toml');
 }
+
+const ownedByRoot = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.uid === 0;
 
 async function read(file: string): Promise<string | undefined> {
   try {
@@ -147,17 +152,18 @@ function settings(
   htcondor: boolean,
 ): Omit<Config, 'source' | 'providers' | 'preferred'> {
   const { credmond, broker } = good;
-  // A personal set-up has no /run of its own to write in.
-  const run =
-    process.getuid?.() === 0 || htcondor || !env.XDG_RUNTIME_DIR
-      ? '/run/credmon'
-      : join(env.XDG_RUNTIME_DIR, 'credmon');
+  // A personal set-up has no folders of the system's to write in.
+  const own =
+    process.getuid?.() !== 0 && !htcondor && env.XDG_RUNTIME_DIR ? join(env.XDG_RUNTIME_DIR, 'credmon') : undefined;
+  const run = own ?? '/run/credmon';
+  // Anybody can fill the challenge folder, and a person's status file is that person's: not on /run, which is memory.
+  const lib = own ?? '/var/lib/credmon';
   return {
     ...(credmond.cred_dir !== undefined && { credDir: credmond.cred_dir }),
     htcondor,
     minimum: seconds(good.token_minimum ?? 360),
     sweep: seconds(credmond.sweep_interval ?? 60),
-    statusDir: credmond.status_dir ?? join(run, 'status'),
+    statusDir: credmond.status_dir ?? join(lib, 'status'),
     log: {
       ...(credmond.log !== undefined && { file: credmond.log }),
       debug: credmond.debug ?? false,
@@ -166,8 +172,8 @@ function settings(
     },
     broker: {
       socket: broker.socket ?? join(run, 'broker', 'socket'),
-      challengeDir: broker.challenge_dir ?? join(run, 'broker', 'challenge'),
-      spoolDir: broker.spool_dir ?? '/var/lib/credmon/spool',
+      challengeDir: broker.challenge_dir ?? join(lib, 'challenge'),
+      spoolDir: broker.spool_dir ?? join(lib, 'spool'),
       account: broker.account ?? 'credmon',
     },
   };

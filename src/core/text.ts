@@ -22,3 +22,9 @@ export function plain(text: unknown, longest = 200): string {
   // A character beyond U+FFFF that the cut goes through is left out whole.
   return `${clean.slice(0, longest - 1).replace(/\p{Cs}$/u, '')}…`;
 }
+
+/** JSON in one line that acts on no terminal: what JSON itself leaves as it is (C1, bidirectional controls) is escaped. */
+export function harmlessJson(value: unknown): string {
+  const written = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(value).replace(/[\u007F-\u009F\u200B-\u200F\u2028-\u202E\u2060-\u206F]/g, written);
+}

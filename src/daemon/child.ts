@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, chownSync, lstatSync, mkdirSync } from 'node:fs';
+import { fchmodSync, fchownSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Account } from '../broker/accounts.js';
@@ -8,6 +8,7 @@ import type { BrokerSettings } from '../core/config.js';
 import { Failed } from '../core/failure.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Provider } from '../core/provider.js';
+import { errnoOf, openDir, storageFailed } from '../stores/atomic.js';
 
 const program = fileURLToPath(new URL('../../bin/credmon-broker.js', import.meta.url));
 /** A broker that lived this long had come up well: milliseconds. */
@@ -49,6 +50,7 @@ export class BrokerChild {
 
   /** For the logins that begin from now on. */
   reconfigure(input: BrokerInput): void {
+    if (JSON.stringify(input) === JSON.stringify(this.#input)) return;
     this.#input = input;
     this.#send();
   }
@@ -59,7 +61,7 @@ export class BrokerChild {
     this.#cancel();
     const child = this.#child;
     if (child === undefined) return;
-    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()));
     child.stdin?.end();
     const cancel = this.parts.clock.after(limitMs, () => child.kill('SIGKILL'));
     await ended;
@@ -80,17 +82,20 @@ export class BrokerChild {
     child.stdin?.on('error', () => {});
     child.stderr?.setEncoding('utf8').on(
       'data',
-      lines((line) => log.info(line)),
+      // Named as the broker's, so that a line of it cannot pass for one of ours.
+      lines((line) => log.info(`broker: ${line.replace(/^credmon-broker: /, '')}`)),
     );
-    child.on('error', (error) => log.error(`the broker cannot be started: ${error.message}`));
-    child.once('exit', (code, signal) => {
+    const over = (how: string) => {
       this.#child = undefined;
       if (this.#stopped) return;
       this.#failures = clock.steady() - begun > settledMs ? 1 : this.#failures + 1;
       const pause = backoff(this.#failures, 0);
-      log.error(`the broker ended (${signal ?? `exit ${code}`}); started again in ${pause} s`);
+      log.error(`the broker ${how}; started again in ${pause} s`);
       this.#cancel = clock.after(pause * 1000, () => this.#start());
-    });
+    };
+    child.once('exit', (code, signal) => over(`ended (${signal ?? `exit ${code}`})`));
+    // What could not be started has no end.
+    child.on('error', (error) => child.pid === undefined && over(`cannot be started (${error.message})`));
     this.#send();
   }
 
@@ -110,32 +115,44 @@ function lines(tell: (line: string) => void): (text: string) => void {
 }
 
 /** The folders in which the broker's own are: it could not make them itself. Throws Failed. */
-function makeFolders({ socket, spoolDir }: BrokerSettings, account: Account | undefined): void {
+function makeFolders({ socket, spoolDir, challengeDir }: BrokerSettings, account: Account | undefined): void {
   make(dirname(socket), 0o755, account);
   make(spoolDir, 0o700, account);
+  make(challengeDir, 0o1733, account);
 }
 
+/** Only a folder that was made here is given to the broker: one that was there before may hold other things than its own. */
 function make(path: string, mode: number, account: Account | undefined): void {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    const made = mkdirIfAbsent(path);
+    const dir = openDir(path);
     try {
-      mkdirSync(path, { mode });
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+      if (made) {
+        if (account) fchownSync(dir.fd, account.uid, account.gid);
+        fchmodSync(dir.fd, mode);
+      } else if (account && dir.stat.uid !== BigInt(account.uid)) {
+        throw new Failed({
+          kind: 'config',
+          what: `the broker's folder ${path} is there already, and does not belong to ${account.name}`,
+          hint: 'configure a folder of its own for the broker, or remove this one if it is a leftover',
+        });
+      }
+    } finally {
+      dir.close();
     }
-    const stat = lstatSync(path);
-    if (!stat.isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
-    if (account && stat.uid !== account.uid) chownSync(path, account.uid, account.gid);
-    if ((stat.mode & 0o777) !== mode) chmodSync(path, mode);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw new Failed(
-      {
-        kind: 'storage',
-        what: `cannot make the broker's folder ${path} (${code})`,
-        hint: 'look at what is in its place',
-      },
-      { cause },
-    );
+  } catch (thrown) {
+    throw storageFailed('make', path, thrown);
+  }
+}
+
+/** Whether it was made. */
+function mkdirIfAbsent(path: string): boolean {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+    return true;
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'EEXIST') throw thrown;
+    return false;
   }
 }

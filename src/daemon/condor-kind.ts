@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Account, lookUp } from '../broker/accounts.js';
+import { type Account, lookUpAll } from '../broker/accounts.js';
 import { readSecret } from '../config/secret.js';
 import type { Config } from '../core/config.js';
 import { Failed } from '../core/failure.js';
@@ -32,9 +32,13 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
       hint: 'set SEC_CREDENTIAL_DIRECTORY_OAUTH (use feature : OAUTH), or name one with --cred-dir',
     });
   }
-  const claim = await claimDirectory(dir);
-  const folder = isRoot ? await lookUp('condor') : undefined;
   const own = process.getuid?.() ?? 0;
+  const [claim, accounts] = await Promise.all([
+    claimDirectory(dir),
+    isRoot ? lookUpAll(['condor', config().broker.account]) : undefined,
+  ]);
+  const folder = accounts?.get('condor');
+  const crowded = new Set<string>();
   const credentials = condorCredentials({
     dir,
     services: () => config().providers.keys(),
@@ -42,20 +46,25 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
     ...(folder && { folderOwner: folder }),
     bare: (service) => findProvider(config().providers, service)?.bare ?? false,
     expiryOf: jwtExpiry,
+    tooMany: (user) => {
+      if (!crowded.has(user)) log.warn(`${user} has more credentials than are kept (500): the rest are left alone`);
+      crowded.add(user);
+    },
   });
   const strays = await credentials.sweep(epochMs(clock.now() - strayAge));
   if (strays > 0) log.info(`removed ${strays} leftovers of writes that were cut short`);
 
-  const brokerAccount = isRoot
-    ? await lookUp(config().broker.account)
+  const brokerAccount = accounts
+    ? accounts.get(config().broker.account)
     : { name: '', uid: own, gid: process.getgid?.() ?? 0 };
-  const broker = await startBroker(config(), brokerAccount, options.debug || config().log.debug, log);
+  const debug = (of: Config) => options.debug || of.log.debug;
+  let broker = await startBroker(config(), brokerAccount, debug(config()), log);
   return {
     credentials,
     statusDir: config().statusDir,
     ...(folder && { statusGroup: folder.gid }),
     ...(brokerAccount && { spool: { dir: config().broker.spoolDir, uid: brokerAccount.uid } }),
-    uidOf: openAccounts(),
+    uidsOf: openAccounts(),
     completed: claim.completed,
     welcome: async (user) => rmSync(join(dir, `${user}.mark`), { force: true }),
     watch: (seen) => {
@@ -78,10 +87,13 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
         },
       };
     },
-    reconfigured: async (next) => broker?.reconfigure(await brokerInput(next, options.debug || next.log.debug, log)),
+    reconfigured: async (next) => {
+      if (broker) broker.reconfigure(await brokerInput(next, debug(next), log));
+      else broker = await startBroker(next, brokerAccount, debug(next), log);
+    },
     release: async () => {
       await broker?.stop(2000);
-      claim.release();
+      await claim.release();
     },
   };
 }
@@ -123,13 +135,22 @@ async function brokerInput(config: Config, debug: boolean, log: Log): Promise<Br
   return { v: 1, providers, secrets, broker: config.broker, debug };
 }
 
-function openAccounts(): Kind['uidOf'] {
+/** Names come from folders, of which there may be many without an account: they are not remembered for ever. */
+function openAccounts(): Kind['uidsOf'] {
   const known = new Map<string, { readonly uid: number | undefined; readonly until: number }>();
-  return async (user) => {
-    const hit = known.get(user);
-    if (hit && hit.until > clock.steady()) return hit.uid;
-    const uid = (await lookUp(user).catch(() => undefined))?.uid;
-    known.set(user, { uid, until: clock.steady() + accountLife });
-    return uid;
+  return async (users) => {
+    const now = clock.steady();
+    const ask = users.filter((user) => (known.get(user)?.until ?? 0) <= now);
+    if (known.size > 200_000) known.clear();
+    if (ask.length > 0) {
+      const found = await lookUpAll(ask);
+      for (const user of ask) known.set(user, { uid: found.get(user)?.uid, until: now + accountLife });
+    }
+    const uids = new Map<string, number>();
+    for (const user of users) {
+      const uid = known.get(user)?.uid;
+      if (uid !== undefined) uids.set(user, uid);
+    }
+    return uids;
   };
 }

@@ -1,10 +1,11 @@
+import { lstatSync } from 'node:fs';
 import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSpoolName, readSpoolFile } from '../broker/spool.js';
-import type { GrantRecord, LogoutRecord, SpoolRecord } from '../broker/spool-record.js';
+import type { GrantRecord, SpoolRecord } from '../broker/spool-record.js';
 import { Failed } from '../core/failure.js';
 import { type CredentialId, keyOf, parseStem, stem } from '../core/names.js';
-import { type Credentials, type Issuer, type Log, Superseded } from '../core/ports.js';
+import { type Credentials, type Issuer, type Log, type OtherClient, Superseded } from '../core/ports.js';
 import { findProvider, type Provider } from '../core/provider.js';
 import type { Settled } from '../core/snapshot.js';
 import { epochMs } from '../core/time.js';
@@ -19,8 +20,9 @@ export interface IntakeParts {
   readonly credentials: Credentials;
   readonly log: Log;
   providers(): ReadonlyMap<string, Provider>;
-  issuer(provider: Provider): Promise<Issuer>;
-  uidOf(user: string): Promise<number | undefined>;
+  issuer(provider: Provider, client: OtherClient | undefined): Promise<Issuer>;
+  /** Undefined when there is no such account; throws Failed('transient') when that cannot be told now. */
+  uidsOf(users: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** The user is back: condor_credd's mark for deletion, if there is one, goes. */
   welcome(user: string): Promise<void>;
   settled(user: string, settled: Settled): void;
@@ -30,73 +32,106 @@ export interface IntakeParts {
 
 /**
  * Takes over what the broker has put into the spool: grants go into the credential directory, a logout takes one out and
- * revokes it (RFC 7009). A record is taken away only after its work is durable; what cannot be done now stays for the next
- * round, what can never be done is taken away and said.
+ * revokes it (RFC 7009). A record is taken away as soon as its work is durable, before anybody can refresh the grant: else
+ * a crash would have an old refresh token put over a newer one. What cannot be done now stays for the next round, and with
+ * it what came later of the same credential; what can never be done is taken away and said.
  */
 export class Intake {
   #working: Promise<void> = Promise.resolve();
+  /** The round that waits for the one under way: it serves everybody who asks meanwhile. */
+  #next: Promise<void> | undefined;
+  /** Files that are no records, by name and stamp: each is read once. */
+  readonly #bad = new Map<string, string>();
   readonly #said = new Set<string>();
+  /** Records whose work is done, but which cannot be taken away. */
+  readonly #done = new Set<string>();
 
   constructor(private readonly parts: IntakeParts) {}
 
   /** Everything that waits, oldest first. Rounds follow each other. */
   round(): Promise<void> {
-    this.#working = this.#working
-      .then(() => this.#round())
-      .catch((thrown) => this.#sayOnce(`the spool: ${(thrown as Error).message}`));
-    return this.#working;
+    this.#next ??= this.#working.then(() => {
+      this.#next = undefined;
+      this.#working = this.#round().catch((thrown) => this.#sayOnce(`the spool: ${(thrown as Error).message}`));
+      return this.#working;
+    });
+    return this.#next;
   }
 
   async #round(): Promise<void> {
+    const stuck = new Set<string>();
     for (const name of await list(this.parts.dir)) {
       const path = join(this.parts.dir, name);
+      const stamp = stampOfFile(path);
+      if (stamp === undefined || this.#bad.get(name) === stamp) continue;
       const { record, trouble } = await readSpoolFile(path, { uid: this.parts.uid });
       if (record === undefined) {
+        if (this.#bad.size > 10_000) this.#bad.clear();
+        this.#bad.set(name, stamp);
         this.#sayOnce(`${path} ${trouble}: not taken over`);
         continue;
       }
+      const key = keyOf(idOf(record));
+      if (stuck.has(key)) continue;
+      const away = () => this.#takeAway(path, record.id);
+      if (this.#done.has(record.id)) {
+        await away();
+        continue;
+      }
       try {
-        await this.#take(record);
+        await this.#take(record, away);
       } catch (thrown) {
-        if (!(thrown instanceof Failed) || thrown.failure.kind === 'storage') {
-          this.#sayOnce(`${record.user}/${record.provider}: ${(thrown as Error).message}; tried again`);
+        const kind = thrown instanceof Failed ? thrown.failure.kind : undefined;
+        if (kind === undefined || kind === 'storage' || kind === 'transient') {
+          stuck.add(key);
+          this.#sayOnce(`${key}: ${(thrown as Error).message}; tried again`);
           continue;
         }
-        this.parts.log.warn(`${record.user}/${record.provider}: not taken over: ${thrown.failure.what}`);
-        this.parts.settled(record.user, { id: record.id, ok: false, what: thrown.failure.what });
+        const what = (thrown as Failed).failure.what;
+        this.parts.log.warn(`${key}: not taken over: ${what}`);
+        await away();
+        this.parts.settled(record.user, { id: record.id, ok: false, what });
       }
-      await unlink(path);
     }
   }
 
-  async #take(record: SpoolRecord): Promise<void> {
+  async #takeAway(path: string, id: string): Promise<void> {
+    this.#done.add(id);
+    try {
+      await unlink(path);
+      this.#done.delete(id);
+    } catch (thrown) {
+      const { code } = thrown as NodeJS.ErrnoException;
+      if (code === 'ENOENT') this.#done.delete(id);
+      else this.#sayOnce(`${path} cannot be removed (${code}); it was taken over`);
+    }
+  }
+
+  async #take(record: SpoolRecord, away: () => Promise<void>): Promise<void> {
     const provider = findProvider(this.parts.providers(), record.provider);
     if (provider === undefined) throw refused(`credmond has no provider ${record.provider}`);
     // The broker named the account; that the name and the number still belong together is for us to see.
-    if ((await this.parts.uidOf(record.user)) !== record.uid)
+    if ((await this.parts.uidsOf([record.user])).get(record.user) !== record.uid)
       throw refused(`${record.user} is not uid ${record.uid} on this machine`);
-    const id: CredentialId = {
-      user: record.user,
-      service: record.provider,
-      ...(record.handle !== undefined && { handle: record.handle }),
-    };
+    const id = idOf(record);
     // A provider "dune" with a handle "production" would be the file of a provider "dune_production".
     if (parseStem(stem(id), this.parts.providers().keys())?.provider !== provider.name) {
       throw refused(`the handle ${record.handle} is the name of another provider`);
     }
-    const what = record.kind === 'grant' ? await this.#login(id, record) : await this.#logout(id, record, provider);
+    const what = record.kind === 'grant' ? await this.#login(id, record, away) : await this.#logout(id, provider, away);
     this.parts.log.info(`${keyOf(id)}: ${what}`);
     await this.parts.look(record.user);
     this.parts.settled(record.user, { id: record.id, ok: true, what });
   }
 
-  async #login(id: CredentialId, record: GrantRecord): Promise<string> {
+  async #login(id: CredentialId, record: GrantRecord, away: () => Promise<void>): Promise<string> {
     await this.parts.welcome(record.user);
     const stamp = await this.parts.credentials.put(id, {
       refreshToken: record.refresh_token,
       ...(record.scopes && { scopes: record.scopes }),
       ...(record.audience !== undefined && { audience: record.audience }),
     });
+    await away();
     const { access_token: accessToken, expires_at: expires } = record;
     if (accessToken !== undefined && expires !== undefined) {
       try {
@@ -116,20 +151,20 @@ export class Intake {
     return `login${record.who === undefined ? '' : ` of ${record.who}`} taken over`;
   }
 
-  async #logout(id: CredentialId, _record: LogoutRecord, provider: Provider): Promise<string> {
+  async #logout(id: CredentialId, provider: Provider, away: () => Promise<void>): Promise<string> {
     const top = await this.parts.credentials.read(id);
-    if (top.trouble === 'absent') return 'there was nothing to log out from';
     const revoked =
       top.trouble === undefined
-        ? await this.#revoke(provider, top.grant.refreshToken)
+        ? await this.#revoke(provider, top.client, top.grant.refreshToken)
         : 'it could not be read, so it was not revoked';
-    await this.parts.credentials.remove(id);
-    return `removed; ${revoked}`;
+    if (top.trouble !== 'absent') await this.parts.credentials.remove(id);
+    await away();
+    return top.trouble === 'absent' ? 'there was nothing to log out from' : `removed; ${revoked}`;
   }
 
-  async #revoke(provider: Provider, refreshToken: string): Promise<string> {
+  async #revoke(provider: Provider, client: OtherClient | undefined, refreshToken: string): Promise<string> {
     try {
-      const issuer = await this.parts.issuer(provider);
+      const issuer = await this.parts.issuer(provider, client);
       const done = await issuer.revoke(refreshToken, AbortSignal.timeout(revokeLimit));
       return done ? 'revoked at the issuer' : 'the issuer offers no revocation';
     } catch (thrown) {
@@ -155,4 +190,15 @@ async function list(dir: string): Promise<readonly string[]> {
   }
 }
 
+const idOf = ({ user, provider: service, handle }: SpoolRecord): CredentialId => ({
+  user,
+  service,
+  ...(handle !== undefined && { handle }),
+});
+
 const refused = (what: string): Failed => new Failed({ kind: 'refused', what });
+
+function stampOfFile(path: string): string | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat && `${stat.ino}.${stat.ctimeMs}`;
+}

@@ -1,13 +1,17 @@
 import { Failed } from '../core/failure.js';
-import type { Issuer, OtherClient } from '../core/ports.js';
+import type { Clock, Issuer, OtherClient } from '../core/ports.js';
 import { issuerOf, type Provider } from '../core/provider.js';
 
 type Closable = Issuer & { close(): Promise<void> };
+
+/** No refresh takes this long: milliseconds. */
+const usedStill = 5 * 60_000;
 
 export interface IssuersParts {
   open(provider: Provider, secret: string | undefined): Promise<Closable>;
   /** The client secret in that file. Throws Failed. */
   secret(file: string): Promise<string>;
+  readonly clock: Pick<Clock, 'after'>;
 }
 
 /** The issuers in use: one for each provider, and one for each other client that credentials were made with. */
@@ -29,11 +33,24 @@ export class Issuers {
     return opened;
   }
 
-  /** The configuration is another one: what is in use stays until it is done with. */
+  /**
+   * The configuration is another one. Who has got an issuer goes on with it, so it must still take requests: condor_credd
+   * sends a SIGHUP for every login that it stores, right when that login's first token is being fetched.
+   */
+  retire(): void {
+    const all = this.#take();
+    this.parts.clock.after(usedStill, () => void closeAll(all));
+  }
+
+  /** Closes them all, at the end. */
   async clear(): Promise<void> {
+    await closeAll(this.#take());
+  }
+
+  #take(): readonly Promise<Closable>[] {
     const all = [...this.#open.values()];
     this.#open.clear();
-    for (const opened of all) await (await opened.catch(() => undefined))?.close();
+    return all;
   }
 
   async #make(provider: Provider, foreign: OtherClient | undefined): Promise<Closable> {
@@ -54,6 +71,10 @@ export class Issuers {
     }
     return this.parts.open({ ...rest, clientId: foreign.clientId }, foreign.secret);
   }
+}
+
+async function closeAll(all: readonly Promise<Closable>[]): Promise<void> {
+  await Promise.all(all.map(async (opened) => (await opened.catch(() => undefined))?.close()));
 }
 
 function hostOf(url: string): string | undefined {

@@ -1,18 +1,23 @@
+import { setMaxListeners } from 'node:events';
 import { backoff } from '../core/backoff.js';
 import type { TokenSet } from '../core/credential.js';
 import { dueAt, type Life, spreadOf, tooShort } from '../core/due.js';
-import type { Failure } from '../core/failure.js';
+import { type Failure, failureOf } from '../core/failure.js';
 import { type Health, loginCommand, type State } from '../core/health.js';
 import type { CredentialId } from '../core/names.js';
 import { plan, type Stamp } from '../core/plan.js';
 import type { Clock, Credentials, Found, Issuer, Log, OtherClient, Random } from '../core/ports.js';
 import { issuerOf, type Provider } from '../core/provider.js';
 import { type Scopes, spaced } from '../core/scopes.js';
+import { plain } from '../core/text.js';
 import { type EpochMs, later, type Seconds, spell } from '../core/time.js';
 import { type Ended, Queue } from './queue.js';
-import { type Outcome, type RefreshParts, refreshOnce } from './refresh.js';
+import { type Outcome, type RefreshParts, refreshOnce, writeHeld } from './refresh.js';
 
-/** Refusals without a reason that OAuth knows, in a row, after which the grant is taken for dead. */
+/**
+ * Refusals with 400 and no JSON in a row, after which the grant is taken for dead: so say some issuers that a refresh token
+ * is bad. Other codes without JSON are those of proxies and portals, and say nothing of the grant.
+ */
 const refusalsUntilDead = 3;
 
 export interface KeeperParts extends Pick<RefreshParts, 'grant'> {
@@ -30,8 +35,8 @@ export interface KeeperParts extends Pick<RefreshParts, 'grant'> {
 }
 
 interface Item {
-  readonly id: CredentialId;
-  readonly provider: string;
+  id: CredentialId;
+  provider: string;
   stamp: Stamp;
   state: State;
   since: EpochMs;
@@ -61,6 +66,8 @@ export class Keeper {
   readonly #stop = new AbortController();
 
   constructor(private readonly parts: KeeperParts) {
+    // Every request under way listens to it: as many as there may be at once, and none stays.
+    setMaxListeners(0, this.#stop.signal);
     this.#queue = new Queue({
       clock: parts.clock,
       random: parts.random,
@@ -110,6 +117,18 @@ export class Keeper {
     const cancel = this.parts.clock.after(limit * 1000, () => this.#stop.abort(new Error('the daemon is stopping')));
     await this.#queue.stop();
     cancel();
+    for (const key of this.#held.keys()) await this.#writeHeld(key);
+  }
+
+  async #writeHeld(key: string): Promise<void> {
+    const { credentials, log } = this.parts;
+    const item = this.#items.get(key);
+    if (item === undefined) return;
+    try {
+      await writeHeld(item.id, { credentials, held: this.#held });
+    } catch (thrown) {
+      log.error(`${key}: its new refresh token is lost, a login will be needed: ${(thrown as Error).message}`);
+    }
   }
 
   async #look(user: string): Promise<void> {
@@ -154,17 +173,28 @@ export class Keeper {
   }
 
   /** The `.top` is another one: a login, or someone mended it. */
-  async #renew(key: string, { stamp, written }: Found): Promise<void> {
-    const item = this.#items.get(key) as Item;
-    Object.assign(item, { stamp, failures: 0, refusals: 0 });
+  async #renew(key: string, { id, provider, stamp, written }: Found): Promise<void> {
+    const item = this.#items.get(key);
+    if (item === undefined) return;
+    Object.assign(item, { id, provider, stamp, failures: 0, refusals: 0 });
     delete item.trouble;
     delete item.missing;
     this.#become(item, 'new');
     await this.#begin(key, item, written);
   }
 
-  /** Goes on from what is on disk: waits for the token there to come due, or fetches one now. */
+  /** One that the disk keeps from us must be tried again, and keep nobody from theirs. */
   async #begin(key: string, item: Item, written: EpochMs): Promise<void> {
+    try {
+      await this.#goOn(key, item, written);
+    } catch (thrown) {
+      const what = `it cannot be looked at: ${(thrown as Error).message}`;
+      this.#failed(key, item, failureOf(thrown) ?? { kind: 'storage', what });
+    }
+  }
+
+  /** Goes on from what is on disk: waits for the token there to come due, or fetches one now. */
+  async #goOn(key: string, item: Item, written: EpochMs): Promise<void> {
     const life = await this.parts.credentials.life(item.id);
     const top = await this.parts.credentials.read(item.id);
     const now = this.parts.clock.now();
@@ -208,9 +238,11 @@ export class Keeper {
   async #run(key: string): Promise<Ended> {
     const item = this.#items.get(key);
     const provider = item && this.parts.provider(item.provider);
-    if (item === undefined || provider === undefined) return { well: true };
-    const outcome = await this.#refresh(item, provider);
-    const ended = this.#settle(key, item, provider, outcome);
+    if (item === undefined) return { well: true };
+    const ended =
+      provider === undefined
+        ? this.#failed(key, item, unknown(item.provider))
+        : this.#settle(key, item, provider, await this.#refresh(item, provider));
     if (this.#passedOver.delete(key)) this.#lookSoon(item.id.user);
     this.#tried(item);
     this.parts.changed(item.id.user);
@@ -223,13 +255,14 @@ export class Keeper {
         credentials: this.parts.credentials,
         issuer: (client) => this.parts.issuer(provider, client),
         grant: this.parts.grant,
+        scopes: provider.scopes,
         stop: this.#stop.signal,
         held: this.#held,
       });
     } catch (thrown) {
-      // A bug, or the abort of a stop. One credential's must not end the others'.
+      // The disk, a bug, or the abort of a stop. One credential's must not end the others'.
       const what = `the refresh broke off: ${(thrown as Error).message}`;
-      return { kind: 'failed', stamp: item.stamp, failure: { kind: 'transient', what } };
+      return { kind: 'failed', stamp: item.stamp, failure: failureOf(thrown) ?? { kind: 'transient', what } };
     }
   }
 
@@ -278,7 +311,8 @@ export class Keeper {
     const before = item.missing?.length ?? 0;
     if (missing.length === 0) delete item.missing;
     else item.missing = missing;
-    if (missing.length > before) this.parts.log.warn(`${key}: the issuer no longer grants ${spaced(missing)}`);
+    if (missing.length > before)
+      this.parts.log.warn(`${key}: the issuer no longer grants ${plain(spaced(missing), 300)}`);
   }
 
   #warnOfShort(provider: Provider, token: TokenSet): void {
@@ -307,7 +341,7 @@ export class Keeper {
   #failed(key: string, item: Item, failure: Failure): Ended {
     const { clock, log, random } = this.parts;
     item.failures++;
-    item.refusals = failure.kind === 'refused' && failure.code?.startsWith('http_4') ? item.refusals + 1 : 0;
+    item.refusals = failure.kind === 'refused' && failure.code === 'http_400' ? item.refusals + 1 : 0;
     const dead = failure.kind === 'login-needed' || item.refusals >= refusalsUntilDead;
     if (dead) {
       const command = loginCommand({
@@ -330,7 +364,11 @@ export class Keeper {
     this.#schedule(key, item, later(clock.now(), pause));
     const left = item.life ? `; the token on disk is good for ${spell((item.life.expires - clock.now()) / 1000)}` : '';
     log.warn(`${key}: ${failure.what}; again in ${spell(pause)}${left}`);
-    const everyones = failure.kind === 'transient' || failure.kind === 'protocol' || failure.code === 'invalid_client';
+    const everyones =
+      failure.kind === 'transient' ||
+      failure.kind === 'protocol' ||
+      failure.code === 'invalid_client' ||
+      (failure.code?.startsWith('http_') && failure.code !== 'http_400');
     return { well: !everyones, ...(failure.wait !== undefined && { asked: failure.wait }) };
   }
 
@@ -383,3 +421,9 @@ export class Keeper {
     };
   }
 }
+
+const unknown = (provider: string): Failure => ({
+  kind: 'config',
+  what: `no provider "${provider}" is configured any more`,
+  hint: `configure it again, or run: credmon logout ${provider}`,
+});

@@ -11,9 +11,10 @@ export interface Kind {
   /** The broker's spool, and the account whose files in it are believed. */
   readonly spool?: { readonly dir: string; readonly uid: number };
   readonly watch: DaemonParts['watch'];
-  /** The uid whose status file a user's is; undefined: there is only the one of everybody. */
-  uidOf(user: string): Promise<number | undefined>;
-  completed(): void;
+  /** The uids of those users who have accounts; of nobody, where there are no status files but the one of everybody. Throws
+   * Failed('transient'). */
+  uidsOf(users: readonly string[]): Promise<ReadonlyMap<string, number>>;
+  completed(): Promise<void>;
   /** The user has logged in. */
   welcome(user: string): Promise<void>;
   reconfigured(config: Config): Promise<void>;

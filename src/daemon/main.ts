@@ -1,3 +1,5 @@
+import { lstatSync } from 'node:fs';
+import { readKnobs } from '../config/knobs.js';
 import { loadConfig, requireProviders } from '../config/load.js';
 import { readSecret } from '../config/secret.js';
 import type { Config } from '../core/config.js';
@@ -15,7 +17,7 @@ import { Keeper } from './keeper.js';
 import { type DaemonOptions, parseOptions, usage } from './options.js';
 import { personalKind } from './personal-kind.js';
 import { Report } from './report.js';
-import { type DaemonParts, runOnce, startDaemon } from './run.js';
+import { type Daemon, type DaemonParts, runOnce, startDaemon } from './run.js';
 import { rememberDead, writeStatus } from './status-files.js';
 
 /** condor_master's: "cannot open the log" and "do not start me again" (condor_includes/exit.h). */
@@ -25,6 +27,9 @@ const exitNoRestart = 99;
 // The session key of condor_master's family is nothing that we, or a child of ours, should have.
 delete process.env.CONDOR_PRIVATE_INHERIT;
 const underMaster = process.env.CONDOR_INHERIT !== undefined;
+/** The log file, once it is open. */
+/** The log file, once it is open. */
+let opened: Log | undefined;
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2));
@@ -35,8 +40,13 @@ async function main(): Promise<void> {
     name: options.name,
     ...(options.config !== undefined && { file: options.config }),
   };
+  // condor_credd may send one as soon as our pid is in its file, before there is anything to wake.
+  let daemon: Daemon | undefined;
+  process.on('SIGHUP', () => daemon?.wake());
+
   const load = async () => requireProviders(await loadConfig(source), process.env);
   let config = await load();
+  let known = fingerprint(config);
   const log = openLog(options, config);
   log.info(
     `credmond ${version()} starts, pid ${process.pid}, configuration from ${config.source}: ${[...config.providers.keys()].join(', ')}`,
@@ -46,6 +56,7 @@ async function main(): Promise<void> {
     // Loaded when there is something to ask for: openid-client and undici are half of a start.
     open: async (provider, secret) => (await import('../providers/issuer.js')).openIssuer(provider, secret, clock),
     secret: readSecret,
+    clock,
   });
   const kind = await (options.user ? personalKind : condorKind)(options, () => config, log);
   const keeper: Keeper = new Keeper({
@@ -64,7 +75,7 @@ async function main(): Promise<void> {
     keeper,
     clock,
     log,
-    uidOf: kind.uidOf,
+    uidsOf: kind.uidsOf,
     write: (name, text, uid) => writeStatus(kind.statusDir, kind.statusGroup, name, text, uid),
   });
   const intake =
@@ -74,8 +85,8 @@ async function main(): Promise<void> {
       credentials: kind.credentials,
       log,
       providers: () => config.providers,
-      issuer: (provider) => issuers.get(provider),
-      uidOf: kind.uidOf,
+      issuer: (provider, client) => issuers.get(provider, client),
+      uidsOf: kind.uidsOf,
       welcome: kind.welcome,
       settled: (user, settled) => report.settled(user, settled),
       look: (user) => keeper.look(user),
@@ -91,13 +102,20 @@ async function main(): Promise<void> {
     completed: kind.completed,
     watch: kind.watch,
     reload: async () => {
-      config = await load();
-      await issuers.clear();
+      const next = await load();
+      const print = fingerprint(next);
+      if (print === known) return false;
+      known = print;
+      config = next;
+      issuers.retire();
       await kind.reconfigured(config);
       log.info(`the configuration was read again: ${[...config.providers.keys()].join(', ')}`);
+      return true;
     },
   };
 
+  // Nothing else need be open all the time; the process must stay all the same.
+  const alive = setInterval(() => {}, 1 << 30);
   if (options.once) {
     const bad = await runOnce(parts);
     await kind.release();
@@ -107,18 +125,18 @@ async function main(): Promise<void> {
         ? 'one pass done: every credential is fresh'
         : `one pass done: ${bad} could not be refreshed; see: credmon status`,
     );
+    clearInterval(alive);
     process.exitCode = bad === 0 ? 0 : 1;
     return;
   }
 
-  const daemon = startDaemon(parts);
-  // Nothing else need be open all the time; the process must stay all the same.
-  const alive = setInterval(() => {}, 1 << 30);
+  const running = startDaemon(parts);
+  daemon = running;
   let stopping: Promise<void> | undefined;
   const stop = (signal: string, fast: boolean) => {
     if (stopping && !fast) return;
     log.info(`${signal}: ending${fast ? ' at once' : ''}`);
-    stopping = daemon
+    stopping = running
       .stop(fast)
       .then(() => kind.release())
       .then(() => {
@@ -127,10 +145,17 @@ async function main(): Promise<void> {
         process.exit(0);
       });
   };
-  process.on('SIGHUP', () => daemon.wake());
   process.on('SIGTERM', () => stop('SIGTERM', false));
   process.on('SIGINT', () => stop('SIGINT', false));
   process.on('SIGQUIT', () => stop('SIGQUIT', true));
+}
+
+/** Changes with the configuration and with the secret files that it names. */
+function fingerprint(config: Config): string {
+  const files = [...config.providers.values()].flatMap(({ secretFile, caFile }) => [secretFile, caFile]);
+  const stats = files.map((file) => file && lstatSync(file, { throwIfNoEntry: false }));
+  const stamps = stats.map((stat) => stat && `${stat.ino}.${stat.ctimeMs}`);
+  return JSON.stringify([{ ...config, providers: [...config.providers] }, stamps]);
 }
 
 function openLog(options: DaemonOptions, config: Config): Log {
@@ -144,6 +169,7 @@ function openLog(options: DaemonOptions, config: Config): Log {
   } catch (thrown) {
     throw new Failed({ ...(failureOf(thrown) ?? { kind: 'storage', what: String(thrown) }), code: 'log' });
   }
+  opened = log;
   return options.verbose ? tee(log, terminal) : log;
 }
 
@@ -157,10 +183,23 @@ function codeFor(thrown: unknown): number {
   return underMaster && hopeless ? exitNoRestart : exitCode(failure);
 }
 
-main().catch((thrown) => {
+/** Under condor_master standard error leads nowhere, so what ends us is told in the log, wherever that is to be had. */
+async function masterLog(): Promise<Log | undefined> {
+  if (opened) return opened;
+  try {
+    const { name, logFile } = parseOptions(process.argv.slice(2));
+    const file = logFile ?? (await readKnobs(process.env))?.get(`${name}_LOG`);
+    return file === undefined ? undefined : fileLog({ file, debug: false, max: 0, keep: 1 });
+  } catch {
+    return undefined;
+  }
+}
+
+main().catch(async (thrown) => {
   const failure = failureOf(thrown);
-  const log = stderrLog({ debug: false, program: 'credmond' });
-  log.error(failure?.what ?? `${(thrown as Error).stack}`);
+  const what = failure?.what ?? `${(thrown as Error).stack}`;
+  stderrLog({ debug: false, program: 'credmond' }).error(what);
   if (failure?.hint) process.stderr.write(`credmond: hint: ${failure.hint}\n`);
+  if (underMaster) (await masterLog())?.error(failure?.hint === undefined ? what : `${what} (${failure.hint})`);
   process.exit(codeFor(thrown));
 });

@@ -34,16 +34,24 @@ export async function personalKind(options: DaemonOptions, config: () => Config,
   }
   const user = userInfo().username;
   const store = await openPersonalStore({ env: process.env, choice: 'stay' });
+  let said = '';
   const credentials = ownCredentials(store, user, async (kept) => {
     const first = kept.provider === config().preferred && kept.handle === undefined;
     const provider = stem({ service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) });
-    if (kept.token) await writeBearer(kept.token.accessToken, { env: process.env, ...(!first && { provider }) });
+    try {
+      if (kept.token) await writeBearer(kept.token.accessToken, { env: process.env, ...(!first && { provider }) });
+    } catch (thrown) {
+      // The token is stored all the same: `credmon token` prints it.
+      if (!(thrown instanceof Failed)) throw thrown;
+      if (thrown.message !== said) log.warn(`no bearer token file: ${thrown.message}`);
+      said = thrown.message;
+    }
   });
   return {
     credentials,
     statusDir: join(dir, 'status'),
-    uidOf: async () => undefined,
-    completed: () => log.debug('a full pass is over'),
+    uidsOf: async () => new Map(),
+    completed: async () => {},
     welcome: async () => {},
     watch: (seen) => {
       const watch = watchTree(dir, () => seen(user));

@@ -24,6 +24,15 @@ export interface QueueParts {
   deferred(name: string): void;
 }
 
+/** Names are keys of core/names.ts: `user/…`. */
+const userOf = (name: string): string => name.slice(0, name.indexOf('/'));
+
+/** An issuer's gate, and who stands in front of it. */
+interface Line {
+  readonly gate: Gate;
+  waiting: string[];
+}
+
 /**
  * Named jobs, each at its time, each in the lane of its issuer. A name is in it once, and its job never runs twice at once:
  * whoever sets a name that is running has it run again afterwards.
@@ -31,7 +40,7 @@ export interface QueueParts {
 export class Queue {
   readonly #heap = new Heap();
   readonly #lane = new Map<string, string>();
-  readonly #gates = new Map<string, { readonly gate: Gate; waiting: string[] }>();
+  readonly #gates = new Map<string, Line>();
   readonly #running = new Set<string>();
   readonly #again = new Map<string, number>();
   readonly #time: ScheduleTime;
@@ -54,12 +63,13 @@ export class Queue {
   /** In `ms` from now, in the lane of that issuer. */
   set(name: string, ms: number, lane: string): void {
     const at = this.#now() + Math.max(0, ms);
+    // Before its lane is another: else it would stay in the line of that one, and run twice.
+    this.#leaveLine(name);
     this.#lane.set(name, lane);
     if (this.#running.has(name)) {
       this.#again.set(name, at);
       return;
     }
-    this.#leaveLine(name);
     this.#heap.set(name, at);
     this.#arm();
   }
@@ -89,22 +99,31 @@ export class Queue {
     const now = this.#now();
     let next = glance;
     const head = this.#heap.peek();
-    if (head && this.#running.size < most) next = Math.min(next, head.at - now);
-    for (const { gate, waiting } of this.#gates.values()) {
-      if (waiting.length > 0) next = Math.min(next, gate.wait(now) ?? glance);
+    // With all places taken nothing can begin before one is left, and that ticks too.
+    if (this.#running.size < most) {
+      if (head) next = Math.min(next, head.at - now);
+      for (const { gate, waiting } of this.#gates.values()) {
+        if (waiting.length > 0) next = Math.min(next, gate.wait(now) ?? glance);
+      }
     }
     this.#disarm = this.parts.clock.after(Math.max(0, next), () => this.#tick());
   }
 
   #tick(): void {
     const now = this.#now();
+    // Another issuer is first each time, so that one with a long line does not take every place that becomes free.
+    const [first] = this.#gates;
+    if (first) {
+      this.#gates.delete(first[0]);
+      this.#gates.set(...first);
+    }
     for (const line of this.#gates.values()) this.#drain(line, now);
     for (;;) {
       const head = this.#heap.peek();
       if (head === undefined || head.at > now || this.#running.size >= most) break;
       this.#heap.delete(head.name);
       const line = this.#line(head.name);
-      if (line.waiting.length === 0 && line.gate.wait(now) === 0) this.#start(head.name, line.gate);
+      if (line.waiting.length === 0 && line.gate.wait(now) === 0) this.#start(head.name, line);
       else {
         line.waiting.push(head.name);
         if ((line.gate.wait(now) ?? 0) > 0) this.parts.deferred(head.name);
@@ -113,20 +132,23 @@ export class Queue {
     this.#arm();
   }
 
-  #drain(line: { readonly gate: Gate; waiting: string[] }, now: number): void {
-    let taken = 0;
-    while (taken < line.waiting.length && this.#running.size < most && line.gate.wait(now) === 0) {
-      this.#start(line.waiting[taken++] as string, line.gate);
+  #drain(line: Line, now: number): void {
+    while (line.waiting.length > 0 && this.#running.size < most && line.gate.wait(now) === 0) {
+      const preferred = line.waiting.findIndex((name) => line.gate.prefers(userOf(name)));
+      const [name] = line.waiting.splice(Math.max(0, preferred), 1);
+      this.#start(name as string, line);
     }
-    if (taken > 0) line.waiting = line.waiting.slice(taken);
   }
 
-  #start(name: string, gate: Gate): void {
+  #start(name: string, line: Line): void {
     this.#running.add(name);
-    gate.enter();
+    line.gate.enter();
     this.parts.run(name).then(({ well, asked }) => {
       this.#running.delete(name);
-      gate.leave(well, this.#now(), asked);
+      const now = this.#now();
+      line.gate.leave(userOf(name), well, now, asked);
+      // Those who stood in line before the gate closed are put off as well.
+      if ((line.gate.wait(now) ?? 0) > 0) for (const waiting of line.waiting) this.parts.deferred(waiting);
       const again = this.#again.get(name);
       this.#again.delete(name);
       if (again !== undefined) this.#heap.set(name, again);
@@ -135,7 +157,7 @@ export class Queue {
     });
   }
 
-  #line(name: string): { readonly gate: Gate; waiting: string[] } {
+  #line(name: string): Line {
     const lane = this.#lane.get(name) ?? '';
     let line = this.#gates.get(lane);
     if (line === undefined) {

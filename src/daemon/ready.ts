@@ -1,17 +1,17 @@
-import { lstatSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failed } from '../core/failure.js';
+import { openDir, removeSecret, writeSecret } from '../stores/atomic.js';
 import { lockFolder } from '../system/lock.js';
 
 /** HTCondor's names: credmon_interface.cpp, condor_credmon_oauth. */
 const pidFile = 'pid';
 const complete = 'CREDMON_COMPLETE';
-
 /**
  * The credential directory as condor_credd expects it of a credmon: ours alone, our pid in it, and CREDMON_COMPLETE only when
  * everything was looked at. Throws Failed; 'unsupported' with code 'taken' when another credmon has it.
  */
-export async function claimDirectory(dir: string): Promise<{ completed(): void; release(): void }> {
+export async function claimDirectory(dir: string): Promise<{ completed(): Promise<void>; release(): Promise<void> }> {
   const stat = lstatSync(dir, { throwIfNoEntry: false });
   if (stat === undefined) {
     throw config(
@@ -36,32 +36,15 @@ export async function claimDirectory(dir: string): Promise<{ completed(): void; 
       hint: `its pid is in ${join(dir, pidFile)}`,
     });
   }
-  rmSync(join(dir, complete), { force: true });
-  write(join(dir, pidFile), String(process.pid));
+  // Held open, and written as everything in it is: the directory is condor's group's, and we are root.
+  const folder = openDir(dir);
+  const write = (name: string, text: string) => writeSecret(folder, name, text, { mode: 0o644, durable: false });
+  await removeSecret(folder, complete, { durable: false });
+  await write(pidFile, String(process.pid));
   return {
-    completed: () => {
-      const path = join(dir, complete);
-      const now = new Date();
-      try {
-        utimesSync(path, now, now);
-      } catch {
-        write(path, '');
-      }
-    },
-    release: () => rmSync(join(dir, pidFile), { force: true }),
+    completed: () => write(complete, '').then(() => {}),
+    release: () => removeSecret(folder, pidFile, { durable: false }).then(() => {}),
   };
-}
-
-function write(path: string, text: string): void {
-  try {
-    writeFileSync(path, text, { mode: 0o644 });
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw new Failed(
-      { kind: 'storage', what: `cannot write ${path} (${code})`, hint: 'look at its owner and mode, and at the disk' },
-      { cause },
-    );
-  }
 }
 
 const config = (what: string, hint: string): Failed => new Failed({ kind: 'config', what, hint });

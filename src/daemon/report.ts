@@ -8,14 +8,17 @@ const remembered = 20;
 /** Changes that follow each other this closely are told of together: milliseconds. */
 const gather = 25;
 
+/** How many accounts are looked up at once. */
+const together = 200;
+
 export interface ReportParts {
   readonly keeper: Keeper;
   readonly clock: Clock;
   readonly log: Log;
   /** Writes one file of the status folder, whole or not at all; `uid`: whose it is, undefined: HTCondor's group's. */
   write(name: string, text: string, uid: number | undefined): Promise<void>;
-  /** The uid of a user; undefined when there is no such account. */
-  uidOf(user: string): Promise<number | undefined>;
+  /** The uids of those users who have accounts. Throws Failed('transient'). */
+  uidsOf(users: readonly string[]): Promise<ReadonlyMap<string, number>>;
 }
 
 /** Writes the status snapshots: a person's own at once, everybody's at most so often that it costs little. */
@@ -24,6 +27,7 @@ export class Report {
   readonly #dirty = new Set<string>();
   #allDirty = false;
   #writing: Promise<void> | undefined;
+  #hurry: () => void = () => {};
   #nextAll = 0;
   #swept: EpochMs | undefined;
 
@@ -49,6 +53,7 @@ export class Report {
 
   /** Writes what there is to write, now. */
   async flush(): Promise<void> {
+    this.#hurry();
     await this.#writing;
     this.#nextAll = 0;
     await this.#write();
@@ -56,7 +61,10 @@ export class Report {
 
   #soon(ms: number): void {
     if (this.#writing) return;
-    this.#writing = new Promise<void>((resolve) => this.parts.clock.after(ms, resolve))
+    this.#writing = new Promise<void>((resolve) => {
+      this.parts.clock.after(ms, resolve);
+      this.#hurry = resolve;
+    })
       .then(() => this.#write())
       .finally(() => {
         this.#writing = undefined;
@@ -67,10 +75,11 @@ export class Report {
 
   async #write(): Promise<void> {
     try {
-      for (const user of this.#dirty) {
-        this.#dirty.delete(user);
-        const uid = await this.parts.uidOf(user);
-        if (uid !== undefined) await this.parts.write(fileOf(uid), this.#text(user), uid);
+      while (this.#dirty.size > 0) {
+        const users = [...this.#dirty].slice(0, together);
+        for (const user of users) this.#dirty.delete(user);
+        const uids = await this.parts.uidsOf(users).catch(() => new Map<string, number>());
+        for (const [user, uid] of uids) await this.parts.write(fileOf(uid), this.#text(user), uid);
       }
       const begun = this.parts.clock.steady();
       if (!this.#allDirty || begun < this.#nextAll) return;

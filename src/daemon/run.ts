@@ -7,6 +7,9 @@ import type { Report } from './report.js';
 /** How long what is in flight may take after SIGTERM. */
 const grace = seconds(10);
 
+/** The configuration is read at most once in so many milliseconds. */
+const betweenReloads = 3000;
+
 export interface DaemonParts {
   readonly keeper: Keeper;
   readonly report: Report;
@@ -16,9 +19,9 @@ export interface DaemonParts {
   readonly log: Log;
   sweep(): Seconds;
   /** Everything was looked at, and what was due was tried. */
-  completed(): void;
-  /** SIGHUP: the configuration may be another one. Throws Failed; then the old one stays. */
-  reload(): Promise<void>;
+  completed(): Promise<void>;
+  /** SIGHUP: the configuration may be another one; whether it is. Throws Failed; then the old one stays. */
+  reload(): Promise<boolean>;
   /** Begins to tell of changes: of users' folders by name, of the spool by `undefined`. */
   watch(seen: (user: string | undefined) => void): { add(user: string): void; close(): void };
 }
@@ -34,7 +37,7 @@ export interface Daemon {
 export async function runOnce({ keeper, report, intake, completed }: DaemonParts): Promise<number> {
   await intake?.round();
   const bad = await keeper.pass();
-  completed();
+  await completed();
   report.swept();
   await keeper.close(grace);
   await report.flush();
@@ -65,19 +68,24 @@ export function startDaemon(parts: DaemonParts): Daemon {
     for (const user of await credentials.users()) watch.add(user);
     await keeper.pass();
     if (stopped) return;
-    parts.completed();
+    await parts.completed();
     report.swept();
     log.debug('a full pass is over');
   };
 
+  const cutShort = (thrown: unknown) => log.error(`the pass was cut short: ${(thrown as Error).message}`);
+
   const wake = (): void => {
     if (stopped) return;
     if (passing) {
+      // That one may be waiting for an issuer which hangs.
       again = true;
+      void intake?.round();
+      keeper.sweep().catch(cutShort);
       return;
     }
     passing = pass()
-      .catch((thrown) => log.error(`the pass was cut short: ${(thrown as Error).message}`))
+      .catch(cutShort)
       .finally(() => {
         passing = undefined;
         if (again) {
@@ -87,13 +95,28 @@ export function startDaemon(parts: DaemonParts): Daemon {
       });
   };
 
+  let reloaded = Number.NEGATIVE_INFINITY;
+  let reloading = false;
+  /** condor_credd sends a SIGHUP for every credential that is stored: those that come together are one. */
+  const reloadSoon = (): void => {
+    if (reloading || stopped) return;
+    reloading = true;
+    clock.after(Math.max(0, reloaded + betweenReloads - clock.steady()), async () => {
+      reloaded = clock.steady();
+      reloading = false;
+      await parts.reload().then(
+        (changed) => changed && wake(),
+        (thrown) => log.error(`${(thrown as Error).message}; the configuration stays as it was`),
+      );
+    });
+  };
+
   wake();
   return {
     wake: () => {
-      parts.reload().then(wake, (thrown) => {
-        log.error(`${(thrown as Error).message}; the configuration stays as it was`);
-        wake();
-      });
+      // At once: condor_config_val was seen to take 5 s.
+      wake();
+      reloadSoon();
     },
     async stop(fast) {
       stopped = true;

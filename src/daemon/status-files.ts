@@ -1,10 +1,11 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Failed } from '../core/failure.js';
 import type { Health } from '../core/health.js';
 import { keyOf } from '../core/names.js';
 import type { Stamp } from '../core/plan.js';
 import { everyone, parseSnapshot } from '../core/snapshot.js';
-import { writeSecret } from '../stores/atomic.js';
+import { type DirHandle, openDir, writeSecret } from '../stores/atomic.js';
 
 const isRoot = process.getuid?.() === 0;
 
@@ -17,7 +18,29 @@ export async function writeStatus(
   uid: number | undefined,
 ): Promise<void> {
   mkdirSync(dir, { recursive: true, mode: 0o755 });
-  await writeSecret(dir, name, text, {
+  const folder = openDir(dir);
+  try {
+    if (folder.stat.uid !== BigInt(process.geteuid?.() ?? -1)) {
+      throw new Failed({
+        kind: 'config',
+        what: `the status folder ${dir} belongs to another account`,
+        hint: 'name one of its own with CREDMON_STATUS_DIR',
+      });
+    }
+    await write(folder, group, name, text, uid);
+  } finally {
+    folder.close();
+  }
+}
+
+function write(
+  folder: DirHandle,
+  group: number | undefined,
+  name: string,
+  text: string,
+  uid: number | undefined,
+): Promise<unknown> {
+  return writeSecret(folder, name, text, {
     durable: false,
     mode: uid === undefined ? 0o640 : 0o400,
     ...(isRoot && uid !== undefined && { uid }),

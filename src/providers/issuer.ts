@@ -230,7 +230,12 @@ function configure(provider: Provider, secret: string | undefined, metadata: oid
     merged.revocation_endpoint,
     merged.jwks_uri,
   ];
-  const open = endpoints.find((endpoint) => endpoint !== undefined && !isSafeUrl(endpoint));
+  // An issuer elsewhere has no business with the servers of this machine: what is sent there could be anybody's to read.
+  const local = isLoopback(new URL(provider.issuer ?? provider.tokenUrl ?? ''));
+  const byHand = [provider.tokenUrl, provider.deviceUrl, provider.revocationUrl];
+  const unsafe = (endpoint: string) =>
+    !isSafeUrl(endpoint) || (!local && endpoint.startsWith('http:') && !byHand.includes(endpoint));
+  const open = endpoints.find((endpoint) => endpoint !== undefined && unsafe(endpoint));
   if (open !== undefined) {
     throw new Failed({
       kind: 'protocol',

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failed } from '../core/failure.js';
 import type { Clock } from '../core/ports.js';
@@ -10,6 +10,10 @@ export const readMine = (dir: string, uid: number): Snapshot | undefined => read
 
 /** Everybody's, for those who may read it. Throws Failed('storage'). */
 export const readAll = (dir: string): Snapshot | undefined => read(join(dir, everyone));
+
+/** When everybody's was last written, as anyone may see: epoch milliseconds; undefined: never. */
+export const lastTold = (dir: string): number | undefined =>
+  statSync(join(dir, everyone), { throwIfNoEntry: false })?.mtimeMs;
 
 function read(file: string): Snapshot | undefined {
   let text: string;

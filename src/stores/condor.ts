@@ -1,4 +1,4 @@
-import { chownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { fchownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Grant, TokenSet } from '../core/credential.js';
@@ -7,7 +7,7 @@ import { Failed } from '../core/failure.js';
 import { keyOf, nameTrouble, parseStem, stem } from '../core/names.js';
 import type { Stamp } from '../core/plan.js';
 import { type Credentials, type Found, type OtherClient, Superseded, type Top } from '../core/ports.js';
-import { parseScopes, spaced } from '../core/scopes.js';
+import { badScope, parseScopes, spaced } from '../core/scopes.js';
 import { type EpochMs, epochMs, later } from '../core/time.js';
 import {
   type DirHandle,
@@ -23,6 +23,9 @@ import {
   writeSecret,
 } from './atomic.js';
 
+/** Credentials of one user that are kept; nobody needs so many, and each costs memory. */
+const mostEach = 500;
+
 /** Neither a `.top` nor a `.use` or `.meta` is ever larger: bytes. */
 const largest = 64 * 1024;
 
@@ -37,6 +40,8 @@ export interface CondorOptions {
   readonly folderOwner?: { readonly uid: number; readonly gid: number };
   /** Whether this provider's `.use` is the bare token. */
   readonly bare: (provider: string) => boolean;
+  /** A user has more credentials than are kept: the rest are left alone. */
+  tooMany?(user: string): void;
   /** The expiry that an access token itself tells. */
   readonly expiryOf: (accessToken: string) => EpochMs | undefined;
 }
@@ -46,7 +51,10 @@ export interface CondorOptions {
  * from HTCondor's own web flow, `.meta` (the client). Formats as condor_credd and condor_credmon_oauth write them.
  */
 export function condorCredentials(options: CondorOptions): Credentials & { sweep(before: EpochMs): Promise<number> } {
-  const { dir, services, owners, folderOwner, bare, expiryOf } = options;
+  const { dir, services, owners, folderOwner, bare, expiryOf, tooMany = () => {} } = options;
+
+  /** Held open for good: /var/lib/condor is condor's, and the name may lead elsewhere one day. */
+  const root = openDir(dir);
 
   /** The user's folder, held open: what is then done in it is done there, even if its name leads elsewhere meanwhile. */
   const inFolder = async <T>(user: string, absent: T, work: (folder: DirHandle) => Promise<T>): Promise<T> => {
@@ -63,7 +71,7 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
     if (nameTrouble(user) !== undefined) return undefined;
     let folder: DirHandle;
     try {
-      folder = openDir(join(dir, user));
+      folder = root.sub(user);
     } catch (thrown) {
       if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(thrown) ?? '')) return undefined;
       throw storageFailed('open', join(dir, user), thrown);
@@ -87,8 +95,11 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
   };
 
   const users = async (): Promise<readonly string[]> => {
+    const now = lstatSync(dir, { bigint: true, throwIfNoEntry: false });
+    // What was removed looks empty from inside: every credential would be dropped, and nobody told.
+    if (now?.ino !== root.stat.ino || now.dev !== root.stat.dev) throw moved(dir);
     try {
-      const entries = await readdir(dir, { withFileTypes: true });
+      const entries = await readdir(root.here, { withFileTypes: true });
       return entries.filter((e) => e.isDirectory() && nameTrouble(e.name) === undefined).map((e) => e.name);
     } catch (thrown) {
       throw storageFailed('list', dir, thrown);
@@ -106,6 +117,10 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
           const parsed = parseStem(name.slice(0, -'.top'.length), services());
           const stat = parsed && lstatSync(folder.at(name), { bigint: true, throwIfNoEntry: false });
           if (parsed === undefined || stat === undefined) continue;
+          if (found.size === mostEach) {
+            tooMany(user);
+            break;
+          }
           const { service, handle, provider } = parsed;
           const id = { user, service, ...(handle !== undefined && { handle }) };
           found.set(keyOf(id), { id, provider, stamp: stampOf(stat), written: epochMs(Number(stat.mtimeMs)) });
@@ -124,7 +139,7 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
         const body = object(read);
         if (body === undefined) return { trouble: 'not a JSON object', stamp: read.stamp };
         const grant = grantIn(body);
-        if (grant === undefined) return { trouble: 'without a refresh_token', stamp: read.stamp };
+        if (typeof grant === 'string') return { trouble: grant, stamp: read.stamp };
         const meta = await readBounded(folder, `${stem(id)}.meta`, { limit: largest, owners });
         const client = meta.trouble === undefined ? clientIn(object(meta)) : undefined;
         return { grant, stamp: read.stamp, ...(client !== undefined && { client }) };
@@ -178,7 +193,7 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
     put: async (id, grant) => {
       let folder = openFolder(id.user);
       if (folder === undefined) {
-        makeFolder(dir, id.user, folderOwner);
+        makeFolder(root, id.user, folderOwner);
         folder = openFolder(id.user);
       }
       if (folder === undefined) throw notOurs(join(dir, id.user));
@@ -215,16 +230,30 @@ export function condorCredentials(options: CondorOptions): Credentials & { sweep
 }
 
 /** As condor_credd makes it: for condor's account alone. */
-function makeFolder(dir: string, user: string, owner: CondorOptions['folderOwner']): void {
-  const path = join(dir, user);
+function makeFolder(root: DirHandle, user: string, owner: CondorOptions['folderOwner']): void {
+  const path = join(root.path, user);
   if (nameTrouble(user) !== undefined) throw notOurs(path);
   try {
-    mkdirSync(path, { mode: 0o700 });
-    // The directory above is condor's own, so nobody else can have put another one in its place.
-    if (owner) chownSync(path, owner.uid, owner.gid);
+    mkdirSync(root.at(user), { mode: 0o700 });
   } catch (thrown) {
-    if (errnoOf(thrown) !== 'EEXIST') throw storageFailed('make', path, thrown);
+    if (errnoOf(thrown) === 'EEXIST') return;
+    throw storageFailed('make', path, thrown);
   }
+  // condor's account may have put another thing under that name by now: only the open folder, ours still, is given away.
+  const made = root.sub(user);
+  try {
+    if (owner && made.stat.uid === BigInt(process.geteuid?.() ?? -1)) fchownSync(made.fd, owner.uid, owner.gid);
+  } finally {
+    made.close();
+  }
+}
+
+function moved(dir: string): Failed {
+  return new Failed({
+    kind: 'storage',
+    what: `${dir} is not the folder any more that it was when credmond started`,
+    hint: 'put it back, or restart credmond',
+  });
 }
 
 function notOurs(path: string): Failed {
@@ -244,14 +273,19 @@ function object({ bytes }: WasRead): Record<string, unknown> | undefined {
   }
 }
 
-function grantIn(body: Record<string, unknown>): Grant | undefined {
+/**
+ * The grant, or what it is that is none. Users store what they like, and what is in it is sent to the issuer, kept in memory
+ * and told in status: RFC 6749 appendix A says which characters may be in it, and these are the broker's limits too.
+ */
+function grantIn(body: Record<string, unknown>): Grant | string {
   const { refresh_token: refreshToken, scopes, audience } = body;
-  if (typeof refreshToken !== 'string' || refreshToken === '') return undefined;
-  return {
-    refreshToken,
-    ...(typeof scopes === 'string' && scopes.trim() !== '' && { scopes: parseScopes(scopes) }),
-    ...(typeof audience === 'string' && audience !== '' && { audience }),
-  };
+  if (typeof refreshToken !== 'string' || refreshToken === '') return 'without a refresh_token';
+  if (!/^[\x20-\x7E]{1,16384}$/.test(refreshToken)) return 'with a refresh_token that cannot be one';
+  const asked = typeof scopes === 'string' && scopes.trim() !== '' ? parseScopes(scopes) : undefined;
+  if (asked && (spaced(asked).length > 4096 || badScope(asked) !== undefined)) return 'with scopes that cannot be';
+  const whom = typeof audience === 'string' && audience !== '' ? audience : undefined;
+  if (whom !== undefined && !/^[\x20-\x7E]{1,512}$/.test(whom)) return 'with an audience that cannot be';
+  return { refreshToken, ...(asked && { scopes: asked }), ...(whom !== undefined && { audience: whom }) };
 }
 
 /** `.meta` of HTCondor's web flow: {client_id, client_secret, token_url, use_refresh_token}. */

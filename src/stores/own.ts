@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import { Failed } from '../core/failure.js';
 import { type CredentialId, keyOf, stem } from '../core/names.js';
 import type { Stamp } from '../core/plan.js';
 import { type Credentials, type Found, type Kept, Superseded, type TokenStore } from '../core/ports.js';
+import { epochMs } from '../core/time.js';
 
 /**
  * A person's own store as the daemon's credentials. There is one user, whose name is `user`. `handed` is told of every new
@@ -21,8 +23,14 @@ export function ownCredentials(store: TokenStore, user: string, handed: (kept: K
       const found = new Map<string, Found>();
       if (whose !== user) return found;
       for (const name of await store.list()) {
-        const kept = await store.load(name);
+        const kept = await store.load(name).catch(unreadable);
         if (kept === undefined) continue;
+        if (kept === 'unreadable') {
+          // Found all the same, so that it is told of, and does not hide the others.
+          const id = { user, service: name };
+          found.set(keyOf(id), { id, provider: name, stamp: kept, written: epochMs(0) });
+          continue;
+        }
         const id = { user, service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
         found.set(keyOf(id), { id, provider: kept.provider, stamp: stampOf(kept), written: kept.since });
       }
@@ -69,6 +77,11 @@ export function ownCredentials(store: TokenStore, user: string, handed: (kept: K
 
     remove: (id) => store.remove(stem(id)),
   };
+}
+
+function unreadable(thrown: unknown): 'unreadable' {
+  if (thrown instanceof Failed) return 'unreadable';
+  throw thrown;
 }
 
 /** Changes with the grant, not with the access token; tells nothing of either. */

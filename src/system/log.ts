@@ -4,6 +4,7 @@ import type { LogSettings } from '../core/config.js';
 import { Failed } from '../core/failure.js';
 import type { Log } from '../core/ports.js';
 import { redact } from '../core/redact.js';
+import { plain } from '../core/text.js';
 
 type Write = (line: string) => void;
 
@@ -38,16 +39,23 @@ export function fileLog(settings: LogSettings & { readonly file: string }, now: 
   const write: Write = (text) => {
     const line = `${stampOf(now())} ${oneLine(text)}\n`;
     try {
-      if (settings.max > 0 && size > 0 && size + line.length > settings.max) {
-        closeSync(fd);
-        rotate(settings, now());
-        fd = open(settings.file);
-        size = fstatSync(fd).size;
-      }
+      if (settings.max > 0 && size > 0 && size + line.length > settings.max) change();
       size += writeSync(fd, line);
     } catch {
       // A full disk must not stop the refreshing of tokens.
     }
+  };
+  /** Where that does not work the old file is gone on with: it is closed only when there is another. */
+  const change = () => {
+    try {
+      rotate(settings, now());
+      const next = open(settings.file);
+      closeSync(fd);
+      fd = next;
+    } catch {
+      // As above.
+    }
+    size = fstatSync(fd).size;
   };
   return levels(write, settings.debug, { error: 'ERROR: ', warn: 'WARNING: ', debug: '(D_FULLDEBUG) ' });
 }
@@ -63,12 +71,18 @@ function levels(write: Write, debug: boolean, tag: { error: string; warn: string
   };
 }
 
-/** A line is one decision: no text, however strange, makes two of it. */
-const oneLine = (text: string): string => redact(text).replace(/[\r\n]+/g, ' | ');
+/** Longer lines say nothing more. */
+const longestLine = 8192;
+
+/** A line is one decision: no text, however strange, makes two of it, nor does it act on the terminal of who reads it. */
+const oneLine = (text: string): string =>
+  plain(redact(text.slice(0, longestLine)).replace(/[\r\n]+/g, ' | '), longestLine);
 
 function open(file: string): number {
   try {
-    return openSync(file, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
+    // Without waiting for a FIFO that somebody may have put there.
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+    return openSync(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644);
   } catch (cause) {
     throw new Failed(
       {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { plain } from '../../src/core/text.js';
+import { harmlessJson, plain } from '../../src/core/text.js';
 import { hostileText } from '../helpers/faults.js';
 
 const unit = fc.oneof(
@@ -89,4 +89,11 @@ describe('a stranger’s text', () => {
   test.each([undefined, null, 5, {}, ['a'], true])('that is no text (%o) is nothing', (value) => {
     expect(plain(value)).toBe('');
   });
+});
+
+test('JSON for a terminal has nothing in it that acts on one, and reads back as it was', () => {
+  const odd = { a: '\u009B31m\u202E\u2028\u0007\u007F\u200B', b: ['Zoë', 1] };
+  const text = harmlessJson(odd);
+  expect(text).toMatch(/^[\u0020-\u007E\u00A0-\u1FFF]*$/);
+  expect(JSON.parse(text)).toEqual(odd);
 });

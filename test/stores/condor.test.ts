@@ -124,7 +124,10 @@ describe('what lies in HTCondor’s directory is understood as its credmons writ
     const { credentials, store } = open();
     store('cilogon.top', text);
     const top = await credentials.read(alice);
-    expect(top).toEqual({ trouble, stamp: (await credentials.scan('alice')).get('alice/cilogon')?.stamp });
+    expect(top).toEqual({
+      trouble: expect.stringContaining(trouble),
+      stamp: (await credentials.scan('alice')).get('alice/cilogon')?.stamp,
+    });
   });
 
   test('a directory, symbolic link, FIFO or hard link in its place is not read, and can be told from the next', async () => {

@@ -9,12 +9,16 @@ import type { Way } from './way.js';
 export const storeChoices = ['auto', 'condor', 'keyring', 'file'] as const;
 export type StoreChoice = (typeof storeChoices)[number];
 
-/** `broker` and `credd` lead to HTCondor's credential directory; only where neither can, a grant is kept by the person. */
-export function wayFor(config: Config, provider: Provider, store: StoreChoice): 'broker' | 'credd' | 'own' {
+/**
+ * `broker` and `credd` lead to HTCondor's credential directory; only where neither can, a grant is kept by the person. A
+ * provider with a secret is the broker's, also when none answers: then that is what must be said.
+ */
+async function wayFor(config: Config, provider: Provider, store: StoreChoice): Promise<'broker' | 'credd' | 'own'> {
   if (store === 'keyring' || store === 'file') return 'own';
   const accessPoint = config.credDir !== undefined;
-  if (accessPoint && isSocket(config.broker.socket)) return 'broker';
-  if (accessPoint && provider.secretFile !== undefined && config.htcondor) return 'broker';
+  if (accessPoint && provider.secretFile !== undefined && (config.htcondor || isSocket(config.broker.socket)))
+    return 'broker';
+  if (accessPoint && isSocket(config.broker.socket) && (await answers(config.broker.socket))) return 'broker';
   if (accessPoint && config.htcondor) return 'credd';
   if (store === 'auto' && !accessPoint) return 'own';
   throw new Failed({
@@ -28,7 +32,7 @@ export function wayFor(config: Config, provider: Provider, store: StoreChoice): 
 
 /** Loads only the way that is taken. */
 export async function openWay(context: LoginContext, store: StoreChoice): Promise<Way> {
-  switch (wayFor(context.config, context.provider, store)) {
+  switch (await wayFor(context.config, context.provider, store)) {
     case 'broker':
       return (await import('./condor.js')).brokerWay(context);
     case 'credd':
@@ -36,6 +40,10 @@ export async function openWay(context: LoginContext, store: StoreChoice): Promis
     case 'own':
       return (await import('./own.js')).ownWay(context, store === 'condor' ? 'auto' : store);
   }
+}
+
+async function answers(socket: string): Promise<boolean> {
+  return (await import('../../broker/client.js')).brokerAnswers(socket);
 }
 
 export function isSocket(path: string): boolean {

@@ -124,10 +124,10 @@ function healthOf({ config, provider, handle }: LoginContext): Health | undefine
 
 const mine = (dir: string) => readMine(dir, process.getuid?.() ?? -1);
 
-/** A token fetched after `begun`, or why there is none. */
+/** A token fetched after `begun`, or why there will be none. What may pass is waited out: credmond tries again. */
 function settledSince(health: Health | undefined, begun: EpochMs): Health | undefined {
   if (health?.state === 'fresh' && health.life && health.life.issued >= begun) return health;
-  return health?.trouble && health.since >= begun ? health : undefined;
+  return health?.trouble && health.trouble.kind !== 'transient' && health.since >= begun ? health : undefined;
 }
 
 function timesOf(health: Health | undefined): { expires?: EpochMs; refresh?: EpochMs } {

@@ -14,6 +14,7 @@ import { creddStore } from '../../stores/credd.js';
 import { openPersonalStore } from '../../stores/personal.js';
 import { systemClock as clock } from '../../system/clock.js';
 import { isSocket } from '../login/choose.js';
+import { checkNames } from '../names.js';
 
 export interface LogoutOptions {
   readonly provider?: string;
@@ -28,6 +29,7 @@ const revokeLimit = 15_000;
 /** Revokes at the issuer (RFC 7009) and removes here, and says of both whether it was done. Resolves to the exit code. */
 export async function runLogout(options: LogoutOptions): Promise<number> {
   const { env } = process;
+  checkNames(options.provider, options.handle);
   const config = requireProviders(
     await loadConfig({ env, ...(options.config !== undefined && { file: options.config }) }),
     env,

@@ -8,8 +8,9 @@ import { keyOf, stem } from '../../core/names.js';
 import type { Kept } from '../../core/ports.js';
 import { findProvider, issuerOf } from '../../core/provider.js';
 import type { Snapshot } from '../../core/snapshot.js';
+import { harmlessJson } from '../../core/text.js';
 import { seconds } from '../../core/time.js';
-import { readAll, readMine } from '../../status/read.js';
+import { lastTold, readAll, readMine } from '../../status/read.js';
 import { table } from '../../status/table.js';
 import { openPersonalStore } from '../../stores/personal.js';
 import { stateDir } from '../../stores/state.js';
@@ -49,7 +50,7 @@ async function look(config: Config): Promise<View> {
       healths: snapshot?.credentials ?? [],
       where: 'condor',
       everybody,
-      alive: snapshot !== undefined && isAlive(snapshot.pid),
+      alive: (snapshot !== undefined && isAlive(snapshot.pid)) || (!everybody && hasTold(config)),
       ...(snapshot && { daemon: snapshot }),
     };
   }
@@ -98,6 +99,14 @@ function healthOf(config: Config, kept: Kept): Health {
   };
 }
 
+/**
+ * Whether credmond has written lately, which it does after every full pass. Who has no credentials has no file of their own
+ * that names its pid, or one that is older than its last restart.
+ */
+function hasTold({ statusDir, sweep }: Config): boolean {
+  return clock.now() - (lastTold(statusDir) ?? 0) < (2 * sweep + 10) * 1000;
+}
+
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -135,7 +144,7 @@ function json(view: View): string {
     const { stamp: _, ...shown } = health as Health & { stamp?: string };
     return shown;
   });
-  return JSON.stringify({
+  return harmlessJson({
     daemon: view.daemon && { pid: view.daemon.pid, at: view.daemon.at, swept: view.daemon.swept, alive: view.alive },
     credentials,
   });

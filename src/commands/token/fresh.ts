@@ -44,7 +44,8 @@ async function refreshed(config: Config, store: TokenStore, kept: Kept, stop: Ab
   const id: CredentialId = { user, service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
   const first = kept.handle === undefined && (config.preferred ?? kept.provider) === kept.provider;
   const credentials = ownCredentials(store, user, async ({ token }) => {
-    const written = token && writeBearer(token.accessToken, { env: process.env, ...(!first && { provider: stem(id) }) });
+    const written =
+      token && writeBearer(token.accessToken, { env: process.env, ...(!first && { provider: stem(id) }) });
     // Whoever asked for a token gets it, also where there is no place for the file.
     await written?.catch((thrown) => failureOf(thrown) ?? Promise.reject(thrown));
   });

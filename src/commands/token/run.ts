@@ -1,5 +1,6 @@
 import { Failed } from '../../core/failure.js';
 import { quickToken } from '../../stores/quick.js';
+import { checkNames } from '../names.js';
 
 export interface TokenOptions {
   readonly providers: readonly string[];
@@ -15,6 +16,7 @@ export async function runToken({ providers, handle, config }: TokenOptions): Pro
   const [provider] = providers;
   if (providers.length > 1)
     throw new Failed({ kind: 'usage', what: 'one token at a time', hint: `run: credmon token ${provider}` });
+  checkNames(provider, handle);
   const id = provider === undefined || handle === undefined ? provider : `${provider}_${handle}`;
   const found = await quickToken(process.env, id);
   const token = found?.kept.token;

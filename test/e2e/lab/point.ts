@@ -9,7 +9,7 @@ import { until } from './until.js';
 
 const credmondLog = 'CredMonOAuthLog';
 export const secretFile = '/etc/condor/client-secret';
-export const statusDir = '/run/credmon/status';
+export const statusDir = '/var/lib/credmon/status';
 export const brokerSocket = '/run/credmon/broker/socket';
 
 /** HTCondor's knobs for a provider; with a client secret unless it is `open`. */
