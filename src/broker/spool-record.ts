@@ -44,7 +44,7 @@ const logoutSchema = v.strictObject({ ...whose, kind: v.literal('logout') });
 export const spoolSchema = v.variant('kind', [grantSchema, logoutSchema]);
 
 export type GrantRecord = v.InferOutput<typeof grantSchema>;
-export type LogoutRecord = v.InferOutput<typeof logoutSchema>;
+type LogoutRecord = v.InferOutput<typeof logoutSchema>;
 export type SpoolRecord = GrantRecord | LogoutRecord;
 
 /** A record without what the spool itself adds. */

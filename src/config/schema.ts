@@ -46,7 +46,7 @@ const scopes = v.pipe(
   v.check((list) => badScope(list) === undefined, 'holds a scope with characters that RFC 6749 does not admit'),
 );
 
-export const providerSchema = v.strictObject(
+const providerSchema = v.strictObject(
   {
     issuer: v.optional(url),
     client_id: v.pipe(text, v.regex(/^[\x21-\x7E]+$/, 'must be printable ASCII without spaces')),
@@ -64,7 +64,7 @@ export const providerSchema = v.strictObject(
   notTable,
 );
 
-export const fileSchema = v.strictObject({
+const fileSchema = v.strictObject({
   default_provider: v.optional(text),
   token_minimum: v.optional(span(0, 86_400)),
   credmond: v.optional(

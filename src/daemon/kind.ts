@@ -20,6 +20,3 @@ export interface Kind {
   reconfigured(config: Config): Promise<void>;
   release(): Promise<void>;
 }
-
-/** Throws Failed; 'unsupported' with code 'taken' where another daemon is at work. */
-export type OpenKind = (config: () => Config) => Promise<Kind>;

@@ -186,7 +186,7 @@ export function stampAt(dir: DirHandle, name: string): Stamp | undefined {
  * Why a file is not read. `not a file`: a symbolic link, folder, FIFO, socket or device is in its place.
  * `hard link`: it has further names, so that someone may have put it there who could not have read it.
  */
-export type ReadTrouble = 'absent' | 'not a file' | 'too large' | 'empty' | 'wrong owner' | 'hard link';
+type ReadTrouble = 'absent' | 'not a file' | 'too large' | 'empty' | 'wrong owner' | 'hard link';
 
 export interface WasRead {
   readonly bytes: Buffer;

@@ -10,13 +10,13 @@ import { timerDelay } from '../core/time.js';
 import { named } from './named.js';
 import type { Env } from './state.js';
 
-export type CreddId = Pick<CredentialId, 'service' | 'handle'>;
+type CreddId = Pick<CredentialId, 'service' | 'handle'>;
 
 /**
  * `pending`: stored, but the credmon has not made a token of it yet. `mismatch`: stored, but not for exactly these scopes
  * and this audience, as texts; so says the tool also when none are given and the stored one has some.
  */
-export type CreddState = 'none' | 'pending' | 'ready' | 'mismatch';
+type CreddState = 'none' | 'pending' | 'ready' | 'mismatch';
 
 /**
  * HTCondor's condor_credd, reached by its own tool, which proves to it who we are. Every method throws Failed:

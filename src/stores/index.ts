@@ -11,5 +11,3 @@ export const stores = {
   file: (env) => openPersonalStore({ env, choice: 'file' }),
   memory: async () => memoryStore(),
 } as const satisfies Record<string, (env: Env) => Promise<TokenStore>>;
-
-export type StoreName = keyof typeof stores;

@@ -31,20 +31,7 @@ export const kept = (mark = 'x'): Kept => ({
 /** As little as can be kept. */
 export const bare: Kept = { provider: 'igwn', grant: { refreshToken: 'r' }, since: epochMs(1) };
 
-export const hostile = [
-  '',
-  '.',
-  '..',
-  '../up',
-  'a/b',
-  '/etc/passwd',
-  'a\0b',
-  'a\nb',
-  '.hidden',
-  'a..b',
-  'é',
-  'x'.repeat(129),
-];
+const hostile = ['', '.', '..', '../up', 'a/b', '/etc/passwd', 'a\0b', 'a\nb', '.hidden', 'a..b', 'é', 'x'.repeat(129)];
 
 /** What every TokenStore must do. `open` gives a store that is empty; it is called once a test. */
 export function tokenStoreContract(name: string, open: () => TokenStore | Promise<TokenStore>): void {

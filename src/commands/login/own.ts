@@ -6,6 +6,7 @@ import type { Kept } from '../../core/ports.js';
 import { issuerOf } from '../../core/provider.js';
 import { missing, sameScopes } from '../../core/scopes.js';
 import { writeBearer } from '../../stores/bearer.js';
+import { stores } from '../../stores/index.js';
 import { openPersonalStore } from '../../stores/personal.js';
 import { stateDir } from '../../stores/state.js';
 import { lockFolder } from '../../system/lock.js';
@@ -20,7 +21,7 @@ export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file
   const ask = askOf(context, issuerOf(provider));
 
   async function* keep(token: TokenSet): AsyncGenerator<LoginState, void, undefined> {
-    const store = await openPersonalStore({ env, choice });
+    const store = await stores[choice](env);
     const { place } = store;
     const who = token.subject?.name;
     const whose = who === undefined ? {} : { who };
@@ -40,7 +41,12 @@ export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file
     };
     await store.save(id, kept);
     const first = handle === undefined && (config.preferred ?? provider.name) === provider.name;
-    await writeBearer(token.accessToken, { env, ...(!first && { provider: id }) });
+    const bearer = { env, ...(!first && { provider: id }) };
+    // The grant is safe already: a file for other programs that cannot be written is worth a word, not a failure.
+    const note = await writeBearer(token.accessToken, bearer).then(
+      () => undefined,
+      (thrown) => `other programs will not find the token: ${(thrown as Error).message}`,
+    );
     yield {
       at: 'done',
       ask,
@@ -49,6 +55,7 @@ export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file
       missing: token.scopes === undefined ? [] : missing(ask.scopes, token.scopes),
       expires: token.expires,
       refresh: dueAt(token, config.minimum, spreadOf(keyOf({ user: '', service: id }))),
+      ...(note !== undefined && { note }),
       ...(!(await isKept(stateDir(env))) && { keeper: 'credmond --user' }),
     };
   }

@@ -58,7 +58,7 @@ type Environment = Readonly<Record<string, string>>;
 const settings = (env: Environment) => ['env', ...Object.entries(env).map(([name, value]) => `${name}=${value}`)];
 
 /** The command line which runs a shell command inside as root; for terminals. */
-export const rootArgv = (command: string, env: Environment = { TERM: 'tmux-256color' }): string[] => [
+const rootArgv = (command: string, env: Environment = { TERM: 'tmux-256color' }): string[] => [
   ...here().enter,
   ...settings(env),
   ...['sh', '-c', command],
