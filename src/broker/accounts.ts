@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { Failed } from '../core/failure.js';
+import { Failed, failureOf } from '../core/failure.js';
 import { nameTrouble } from '../core/names.js';
 import type { Clock } from '../core/ports.js';
 
@@ -12,41 +12,53 @@ export interface Account {
 
 /** How long the system's name service may take: an LDAP server may be slow, and a person waits. */
 const limitMs = 5000;
-/** How long an answer is good for, and how many are kept. */
+/** How long an answer is good for, how long one that there is no such account, and how many are kept. */
 const lifeMs = 60_000;
+const missMs = 5000;
 const most = 1024;
 
 /**
  * An account by uid or by name, as NSS has it (getent(1): files, LDAP, SSSD, …); undefined when there is none.
  * Throws Failed('transient') when the name service does not answer.
  */
-export function lookUp(key: number | string): Promise<Account | undefined> {
+export async function lookUp(key: number | string): Promise<Account | undefined> {
+  return (await lookUpAll([key])).get(key);
+}
+
+/** Many accounts by one call of getent(1); those that do not exist are left out. Throws as {@link lookUp}. */
+export function lookUpAll<K extends number | string>(keys: readonly K[]): Promise<Map<K, Account>> {
   const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
   return new Promise((resolve, reject) => {
     // `--`: an account's name comes from the configuration, and may begin with a dash.
-    execFile('getent', ['passwd', '--', String(key)], { timeout: limitMs, maxBuffer: 64 * 1024, env }, (error, out) => {
+    const args = ['passwd', '--', ...keys.map(String)];
+    execFile('getent', args, { timeout: limitMs, maxBuffer: 4 * 1024 * 1024, env }, (error, out) => {
       // getent(1): 2 is "not found".
       if (error && error.code !== 2) {
         const what = `the system's accounts cannot be looked up: getent ${error.killed ? 'does not answer' : `failed (${error.code ?? error.signal})`}`;
         reject(new Failed({ kind: 'transient', what, hint: 'try again; if it stays so, see `getent passwd`' }));
-      } else resolve(error ? undefined : parse(out, key));
+      } else resolve(pick(out, keys));
     });
   });
 }
 
 /** passwd(5): name:password:uid:gid:… */
-function parse(out: string, key: number | string): Account | undefined {
-  const [name = '', , uid = '', gid = ''] = out.split('\n', 1)[0]?.split(':') ?? [];
+function pick<K extends number | string>(out: string, keys: readonly K[]): Map<K, Account> {
+  const wanted = new Set<number | string>(keys);
   const number = (text: string) => (/^\d{1,10}$/.test(text) ? Number(text) : -1);
-  const account = { name, uid: number(uid), gid: number(gid) };
-  return (typeof key === 'number' ? account.uid : account.name) === key ? account : undefined;
+  const found = new Map<K, Account>();
+  for (const line of out.split('\n')) {
+    const [name = '', , uid = '', gid = ''] = line.split(':');
+    const account = { name, uid: number(uid), gid: number(gid) };
+    for (const key of [account.name, account.uid]) if (wanted.has(key)) found.set(key as K, account);
+  }
+  return found;
 }
 
 /** uid → name of the person who may log in. Throws Failed: for root unless the broker itself is root, for a uid without a name, for an impossible name. */
 export type NameOf = (uid: number) => Promise<string>;
 
 export function openNames(clock: Clock, look: typeof lookUp = lookUp, root = false): NameOf {
-  const known = new Map<number, { readonly name: Promise<string>; readonly until: number }>();
+  const known = new Map<number, { readonly name: Promise<string>; until: number }>();
   return (uid) => {
     const now = clock.steady();
     const hit = known.get(uid);
@@ -54,11 +66,14 @@ export function openNames(clock: Clock, look: typeof lookUp = lookUp, root = fal
     known.delete(uid);
     const [oldest] = known.size >= most ? known.keys() : [];
     if (oldest !== undefined) known.delete(oldest);
-    const name = find(uid, look, root);
-    known.set(uid, { name, until: now + lifeMs });
-    // What went wrong is not kept, but those who ask meanwhile share one question.
-    name.catch(() => known.delete(uid));
-    return name;
+    const entry = { name: find(uid, look, root), until: now + lifeMs };
+    known.set(uid, entry);
+    // Everybody has uids without a name (subuid(5)), and each question is a process: nobody is kept for a while, too.
+    // What went wrong is not, but those who ask meanwhile share one question.
+    entry.name.catch((thrown) => {
+      entry.until = failureOf(thrown)?.kind === 'refused' ? clock.steady() + missMs : 0;
+    });
+    return entry.name;
   };
 }
 

@@ -5,12 +5,14 @@ import { dirname } from 'node:path';
 import type { BrokerSettings } from '../core/config.js';
 import { Failed, type Failure, failureOf } from '../core/failure.js';
 import { type Ask, hasEnded, type LoginState } from '../core/login.js';
-import type { Clock } from '../core/ports.js';
+import type { Clock, Random } from '../core/ports.js';
 import type { Scopes } from '../core/scopes.js';
 import { plain } from '../core/text.js';
+import { seconds } from '../core/time.js';
 import { lookUp } from './accounts.js';
 import { LineSplitter } from './lines.js';
 import { prove } from './prove.js';
+import { gaveWay } from './quota.js';
 import { type ClientRecord, fromServer, longestLine, type ServerRecord, tooLong, toServer } from './records.js';
 import { codeOf } from './trouble.js';
 
@@ -18,6 +20,8 @@ export interface ClientOptions extends Pick<BrokerSettings, 'socket' | 'challeng
   /** Ends it at once; a Failed as its reason says why. */
   readonly stop: AbortSignal;
   readonly clock: Clock;
+  /** Spreads the tries of those who are turned away together; default Math.random. */
+  readonly random?: Random;
 }
 
 export interface LoginRequest {
@@ -37,6 +41,8 @@ export interface BrokerLogin extends ClientOptions {
 const shortMs = 20_000;
 const slowMs = 90_000;
 const graceMs = 90_000;
+/** Between two tries at a broker with too many at its door, each made half as long up to half as long again: 3 s in all. */
+const pausesMs = [200, 400, 800, 1600];
 
 /**
  * A login through the broker: the states as it sends them. It always ends with done, kept or failed, and then returns the
@@ -96,8 +102,27 @@ export function brokerAnswers(socket: string): Promise<boolean> {
   });
 }
 
-/** Connects and shows who we are, up to the broker's welcome. Throws Failed. */
+/** Connects and shows who we are, up to the broker's welcome; again where too many others are at its door. Throws Failed. */
 async function open(options: ClientOptions): Promise<Talk> {
+  const { stop, clock, random = Math.random } = options;
+  for (const pause of pausesMs) {
+    try {
+      return await enter(options);
+    } catch (thrown) {
+      if (!isCrowd(thrown)) throw thrown;
+    }
+    await clock.sleep(seconds((pause * (0.5 + random())) / 1000), stop);
+  }
+  return enter(options);
+}
+
+/** The broker's queue is full, or it has sent us away for a newcomer; its words are lost when we were just writing to it. */
+function isCrowd(thrown: unknown): boolean {
+  if (!(thrown instanceof Failed)) return false;
+  return [gaveWay.what, hangUp.what].includes(thrown.failure.what) || codeOf(thrown.cause) === 'EAGAIN';
+}
+
+async function enter(options: ClientOptions): Promise<Talk> {
   const { stop, challengeDir } = options;
   stop.throwIfAborted();
   const owners = await trustworthy(options);
@@ -322,8 +347,12 @@ const distrust = (socket: string, what: string): Failed =>
 const strange = (what: string): Failed =>
   new Failed({ kind: 'protocol', what, hint: 'update credmon and its broker to the same version; then try again' });
 
-const hungUp = (): Failed =>
-  new Failed({ kind: 'transient', what: 'the login broker hung up', hint: 'try again; it may have been restarted' });
+const hangUp: Failure = {
+  kind: 'transient',
+  what: 'the login broker hung up',
+  hint: 'try again; it may have been restarted',
+};
+const hungUp = (): Failed => new Failed(hangUp);
 
 const silent = (ms: number): Failed =>
   new Failed({

@@ -130,8 +130,11 @@ export async function runLogin({ order, person, offers, connection, desk }: Logi
   });
   try {
     for await (const state of states) {
-      if (state.at === 'failed')
-        log.info(`${subject}: ${state.failure.kind}: ${plain(redact(state.failure.what), 300)}`);
+      if (state.at === 'failed') {
+        const { kind, what } = state.failure;
+        const rubbish = kind === 'protocol' && connection.stop.aborted;
+        log[rubbish ? 'debug' : 'info'](`${subject}: ${kind}: ${plain(redact(what), 300)}`);
+      }
       turn = tell(state, connection, grant) ?? turn;
     }
   } finally {

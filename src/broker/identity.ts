@@ -9,8 +9,14 @@ import { codeOf, modeInWords, storageFailed } from './trouble.js';
 /**
  * Who is at the other end of a Unix socket? Node cannot ask the kernel (SO_PEERCRED), so it is HTCondor's FS method: we
  * name a fresh random path in a sticky folder of ours, the client makes a directory there, and lstat(2) says whose it is.
- * A directory of mode 0700 cannot be moved there by anybody else: rename(2) wants write permission on the directory itself.
+ * Its mode is exactly {@link proofMode}, which does two things. HTCondor's own clients make a directory of mode 0700
+ * wherever their server names one, so a false HTCondor daemon could have a victim's tool make ours; but no other program
+ * makes one of 0500. And nobody can move another's there: to give a directory a new parent, rename(2) wants write
+ * permission on the directory itself.
  */
+
+/** Removing an empty directory needs its parent's permission only, so it is no hindrance to whoever cleans up. */
+export const proofMode = 0o500;
 
 /** As many bits as a guess has to hit: 192. */
 const randomLength = 24;
@@ -20,7 +26,7 @@ const slackMs = 100;
 const strayMs = 60_000;
 
 export interface Challenge {
-  /** Where the client is to make a directory, of mode 0700. */
+  /** Where the client is to make a directory, of mode 0500. */
   readonly path: string;
   /** Whose directory is there. Throws Failed('refused') when it proves nothing. May be asked once. */
   look(): Promise<number>;
@@ -39,9 +45,9 @@ export interface Challenges {
  * nobody sees the others' names; an administrator may have made it 1777). Throws Failed('config').
  */
 export async function openChallenges(dir: string, clock: Clock, log: Log): Promise<Challenges> {
-  await prepareFolder(dir);
+  const dev = await prepareFolder(dir);
   return {
-    fresh: () => challengeAt(join(dir, randomBytes(randomLength).toString('hex')), clock, log),
+    fresh: () => challengeAt(join(dir, randomBytes(randomLength).toString('hex')), dev, clock, log),
     async sweep() {
       try {
         for (const name of await readdir(dir)) {
@@ -56,18 +62,20 @@ export async function openChallenges(dir: string, clock: Clock, log: Log): Promi
   };
 }
 
-async function prepareFolder(dir: string): Promise<void> {
+/** The folder's file system. */
+async function prepareFolder(dir: string): Promise<bigint> {
   const own = process.geteuid?.() ?? -1;
   try {
     if ((await mkdir(dirname(dir), { recursive: true, mode: 0o755 })) !== undefined) await chmod(dirname(dir), 0o755);
     await mkdir(dir, { mode: 0o700 }).catch((thrown) => {
       if (codeOf(thrown) !== 'EEXIST') throw thrown;
     });
-    const stat = await lstat(dir);
+    const stat = await lstat(dir, { bigint: true });
     if (!stat.isDirectory()) throw wrong(dir, 'is not a folder');
-    if (stat.uid !== own) throw wrong(dir, `belongs to uid ${stat.uid}, not to the broker (uid ${own})`);
-    const mode = stat.mode & 0o7777;
+    if (Number(stat.uid) !== own) throw wrong(dir, `belongs to uid ${stat.uid}, not to the broker (uid ${own})`);
+    const mode = Number(stat.mode & 0o7777n);
     if (mode !== 0o1733 && mode !== 0o1777) await chmod(dir, 0o1733);
+    return stat.dev;
   } catch (thrown) {
     throw storageFailed('make the challenge folder', dir, thrown);
   }
@@ -80,7 +88,7 @@ const wrong = (dir: string, what: string): Failed =>
     hint: 'remove it and start the broker again',
   });
 
-function challengeAt(path: string, clock: Clock, log: Log): Challenge {
+function challengeAt(path: string, dev: bigint, clock: Clock, log: Log): Challenge {
   const since = clock.now();
   let used = false;
   return {
@@ -94,7 +102,7 @@ function challengeAt(path: string, clock: Clock, log: Log): Challenge {
       } catch (thrown) {
         throw refused(codeOf(thrown) === 'ENOENT' ? 'nothing is there' : `it cannot be looked at (${codeOf(thrown)})`);
       }
-      const trouble = proofTrouble(stat, since);
+      const trouble = proofTrouble(stat, { since, dev });
       if (trouble !== undefined) throw refused(trouble);
       return Number(stat.uid);
     },
@@ -102,14 +110,23 @@ function challengeAt(path: string, clock: Clock, log: Log): Challenge {
   };
 }
 
-type Looks = Pick<BigIntStats, 'mode' | 'nlink' | 'ctimeMs' | 'birthtimeMs' | 'isDirectory' | 'isSymbolicLink'>;
+type Looks = Pick<BigIntStats, 'dev' | 'mode' | 'nlink' | 'ctimeMs' | 'birthtimeMs' | 'isDirectory' | 'isSymbolicLink'>;
 
-/** Why what lies at a challenged path proves nothing; undefined when it does. `since`: epoch milliseconds. */
-export function proofTrouble(stat: Looks, since: number): string | undefined {
+interface Asked {
+  /** Epoch milliseconds. */
+  readonly since: number;
+  /** The challenge folder's file system. */
+  readonly dev: bigint;
+}
+
+/** Why what lies at a challenged path proves nothing; undefined when it does. */
+export function proofTrouble(stat: Looks, { since, dev }: Asked): string | undefined {
   if (stat.isSymbolicLink()) return 'it is a symbolic link';
   if (!stat.isDirectory()) return 'it is not a directory';
+  // Something is mounted there, and a FUSE file system says of its root whatever its owner likes.
+  if (stat.dev !== dev) return 'it is on another file system';
   const mode = Number(stat.mode & 0o7777n);
-  if (mode !== 0o700) return `its mode is ${modeInWords(mode)}, not 0700`;
+  if (mode !== proofMode) return `its mode is ${modeInWords(mode)}, not ${modeInWords(proofMode)}`;
   // btrfs says 1, others 2: itself and its ".".
   if (stat.nlink > 2n) return 'there is something in it';
   const earliest = BigInt(Math.floor(since)) - BigInt(slackMs);

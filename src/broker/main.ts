@@ -79,6 +79,7 @@ async function main(): Promise<number> {
     settings,
     clock: systemClock,
     log: current,
+    random: Math.random,
     device,
     offers: () => loaded.offers,
   });

@@ -2,6 +2,7 @@ import { lstat, mkdir, rmdir } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { Failed } from '../core/failure.js';
 import { plain } from '../core/text.js';
+import { proofMode } from './identity.js';
 import { codeOf } from './trouble.js';
 
 export interface Proving {
@@ -33,7 +34,7 @@ export async function prove(path: string, { dir, owners }: Proving): Promise<() 
   if ((stat.mode & 0o1000) === 0) throw distrust(folder, 'is not sticky');
   if (!owners.includes(stat.uid)) throw distrust(folder, `belongs to uid ${stat.uid}, neither root nor the broker`);
   try {
-    await mkdir(path, { mode: 0o700 });
+    await mkdir(path, { mode: proofMode });
   } catch (thrown) {
     // EEXIST too: a directory that somebody else made would make us somebody else.
     throw new Failed(

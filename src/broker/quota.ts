@@ -1,4 +1,5 @@
 import { Failed, type Failure } from '../core/failure.js';
+import type { Random } from '../core/ports.js';
 import { seconds } from '../core/time.js';
 
 export interface Limits {
@@ -86,13 +87,19 @@ export class Quota {
   }
 }
 
-/** A room where the one who has waited longest gives way to a newcomer: whoever squats in it locks out nobody. */
+/**
+ * A room where somebody gives way to a newcomer: whoever squats in it locks out nobody. Who goes is left to chance. Were it
+ * who has waited longest, a flood faster than one room in the time that a proof takes would drive out everybody, for
+ * certain, each time; so some get through, and the others try again.
+ */
 export class WaitingRoom<T> {
   readonly #room: number;
+  readonly #random: Random;
   readonly #inside = new Set<T>();
 
-  constructor(room: number) {
+  constructor(room: number, random: Random) {
     this.#room = room;
+    this.#random = random;
   }
 
   get size(): number {
@@ -101,14 +108,18 @@ export class WaitingRoom<T> {
 
   /** Who has to go, if anybody. */
   enter(one: T): T | undefined {
-    const [oldest] = this.#inside.size >= this.#room ? this.#inside : [];
-    if (oldest !== undefined) this.#inside.delete(oldest);
+    const unlucky = this.#inside.size < this.#room ? undefined : this.#pick();
+    if (unlucky !== undefined) this.#inside.delete(unlucky);
     this.#inside.add(one);
-    return oldest;
+    return unlucky;
   }
 
   leave(one: T): void {
     this.#inside.delete(one);
+  }
+
+  #pick(): T | undefined {
+    return [...this.#inside][Math.floor(this.#random() * this.#inside.size)];
   }
 }
 

@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { BrokerSettings } from '../core/config.js';
 import { Failed, type Failure } from '../core/failure.js';
-import type { Clock, Log } from '../core/ports.js';
+import type { Clock, Log, Random } from '../core/ports.js';
 import { lookUp, type NameOf, openNames } from './accounts.js';
 import { Connection } from './connection.js';
 import type { DeviceGrant, Offers } from './desk.js';
@@ -18,6 +18,7 @@ export interface BrokerOptions {
   readonly settings: Omit<BrokerSettings, 'account'> & Partial<BrokerSettings>;
   readonly clock: Clock;
   readonly log: Log;
+  readonly random: Random;
   readonly device: DeviceGrant;
   /** Asked at the beginning of each flow. */
   readonly offers: () => Offers;
@@ -55,7 +56,7 @@ const stopping: Failure = {
 
 /** Verifies its folders, then listens. Throws Failed: `config` for folders and sockets of others, else `storage`. */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { settings, clock, log, limits = usualLimits } = options;
+  const { settings, clock, log, random, limits = usualLimits } = options;
   const challenges = await openChallenges(settings.challengeDir, clock, log);
   const quota = new Quota(limits);
   const parts: SessionParts = {
@@ -67,7 +68,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   };
   const open = new Set<Connection>();
   const sessions = new Set<Promise<void>>();
-  const waiting = new WaitingRoom<Connection>(limits.waiting);
+  const waiting = new WaitingRoom<Connection>(limits.waiting, random);
   const counters: Counters = {
     accepted: 0,
     evicted: 0,
@@ -84,10 +85,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     const connection = new Connection(socket, clock);
     counters.accepted++;
     open.add(connection);
-    const oldest = waiting.enter(connection);
-    if (oldest) {
+    const unlucky = waiting.enter(connection);
+    if (unlucky) {
       counters.evicted++;
-      oldest.evict(gaveWay);
+      unlucky.evict(gaveWay);
     }
     void connection.closed.then(() => {
       open.delete(connection);

@@ -1,4 +1,4 @@
-import { Failed, type Failure } from '../core/failure.js';
+import { Failed, type Failure, failureOf } from '../core/failure.js';
 import type { Log } from '../core/ports.js';
 import { redact } from '../core/redact.js';
 import { plain } from '../core/text.js';
@@ -27,17 +27,19 @@ const lateRequest: Failure = { kind: 'protocol', what: 'the client said nothing 
 
 /**
  * One connection from beginning to end: who is it, what does it want, and the flow. Resolves when its last record is
- * sent; never rejects. `admitted` is called when the client has shown who it is and has got a place.
+ * sent; never rejects. `admitted` is called when it is known who the client is and it has got a place.
  */
 export async function serve(connection: Connection, parts: SessionParts, admitted: () => void): Promise<void> {
   const { log } = parts;
   let person: Person | undefined;
   try {
     const uid = await proof(connection, parts);
-    person = await admit(uid, connection, parts, admitted);
+    person = await admit(uid, connection, parts);
+    admitted();
+    // Before it may say anything: all that is logged of a person's doings is paid for.
+    parts.quota.draw(uid, parts.clock.steady());
     const welcome = { kind: 'welcome', user: person.user } as const;
     const request = await connection.ask(welcome, ['login', 'logout'], requestMs, lateRequest);
-    parts.quota.draw(uid, parts.clock.steady());
     const offers = parts.offers();
     const order = orderOf(request, offers.providers);
     if (request.kind === 'logout') connection.end(undefined, await runLogout(order, person, parts));
@@ -47,9 +49,9 @@ export async function serve(connection: Connection, parts: SessionParts, admitte
     }
   } catch (thrown) {
     const failure = thrown instanceof Failed ? thrown.failure : bug(thrown, log);
-    // Whoever is not known, or asks too often, is not worth a line in the log each time: that would fill it.
-    const level =
-      person === undefined || failure.kind === 'transient' || failure.kind === 'cancelled' ? 'debug' : 'info';
+    // Whoever is not known, asks too often, talks rubbish or leaves is not worth a line each time: that would fill the log.
+    const theirs = failure === failureOf(connection.stop.reason);
+    const level = person === undefined || theirs || failure.kind === 'transient' ? 'debug' : 'info';
     log[level](`${person ? person.user : 'somebody'} was sent away: ${plain(redact(failure.what), 300)}`);
     connection.end(failure);
   }
@@ -66,18 +68,21 @@ async function proof(connection: Connection, { challenges }: SessionParts): Prom
   }
 }
 
-async function admit(
-  uid: number,
-  connection: Connection,
-  { quota, nameOf }: SessionParts,
-  admitted: () => void,
-): Promise<Person> {
+/** A place, and a name for the uid. Throws Failed. */
+async function admit(uid: number, connection: Connection, { quota, nameOf }: SessionParts): Promise<Person> {
   connection.stop.throwIfAborted();
   const leave = quota.enter(uid);
   // Not when the flow ends, but when the socket does: sockets are what runs out.
   void connection.closed.then(leave);
-  admitted();
-  return { user: await nameOf(uid), uid };
+  try {
+    const user = await nameOf(uid);
+    connection.stop.throwIfAborted();
+    return { user, uid };
+  } catch (thrown) {
+    // Of uids without a name there are thousands for everybody: they are counted among those who are not known.
+    leave();
+    throw thrown;
+  }
 }
 
 function bug(thrown: unknown, log: Log): Failure {

@@ -41,15 +41,40 @@ describe('openNames', () => {
     expect(asked).toEqual([1000, 1000]);
   });
 
-  test('does not keep more than so many, nor what went wrong', async () => {
-    const { asked, look } = counting((uid) => (uid === 7 ? undefined : { name: 'alice', uid, gid: uid }));
+  test('does not keep more than so many', async () => {
+    const { asked, look } = counting((uid) => ({ name: 'alice', uid, gid: uid }));
     const nameOf = openNames(handClock(), look);
-    await expect(nameOf(7)).rejects.toThrow('uid 7 is no account on this machine');
-    await expect(nameOf(7)).rejects.toThrow();
-    expect(asked).toEqual([7, 7]);
     for (let uid = 1000; uid < 3000; uid++) await nameOf(uid);
     await nameOf(1000);
+    expect(asked).toHaveLength(2001);
+  });
+
+  test('that there is no such account is good for some seconds, and so many of those', async () => {
+    const clock = handClock();
+    const { asked, look } = counting(() => undefined);
+    const nameOf = openNames(clock, look);
+    const none = (uid: number) => expect(nameOf(uid)).rejects.toThrow(`uid ${uid} is no account on this machine`);
+    await none(7);
+    clock.advance(4900);
+    await none(7);
+    expect(asked).toEqual([7]);
+    clock.advance(200);
+    await none(7);
+    expect(asked).toEqual([7, 7]);
+    for (let uid = 1000; uid < 3000; uid++) await none(uid);
+    await none(7);
     expect(asked).toHaveLength(2003);
+  });
+
+  test('that the name service does not answer is not kept', async () => {
+    let asked = 0;
+    const nameOf = openNames(handClock(), async () => {
+      asked++;
+      throw new Failed({ kind: 'transient', what: 'getent does not answer' });
+    });
+    await expect(Promise.all([nameOf(7), nameOf(7)])).rejects.toThrow('does not answer');
+    await expect(nameOf(7)).rejects.toThrow('does not answer');
+    expect(asked).toBe(2);
   });
 
   test('root is refused without a question', async () => {

@@ -1,9 +1,12 @@
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { brokerAnswers, brokerLogin, brokerLogout } from '../../src/broker/client.js';
+import { gaveWay } from '../../src/broker/quota.js';
+import { toClient } from '../../src/broker/records.js';
 import { readSpoolFile } from '../../src/broker/spool.js';
 import { Failed } from '../../src/core/failure.js';
 import type { LoginState } from '../../src/core/login.js';
@@ -356,10 +359,140 @@ describe('quotas', () => {
       squatters.push(raw);
     }
     expect(broker.broker.counters.open).toBeLessThanOrEqual(5);
-    expect(await squatters[0]?.refusal()).toMatchObject({ kind: 'transient', hint: 'try again' });
+    const evicted = squatters.filter(({ received }) => received.includes('too many others'));
+    expect(await evicted[0]?.rest()).toMatchObject([
+      { kind: 'bye', failure: { kind: 'transient', hint: 'try again' } },
+    ]);
     const welcome = await new Raw(broker.socket).prove();
     expect(welcome).toMatchObject({ kind: 'welcome' });
     expect(broker.broker.counters.evicted).toBeGreaterThanOrEqual(16);
+  });
+});
+
+describe('a crowd at the door', () => {
+  /** Connects and says nothing, as fast as one process can, for as long as the test lasts. */
+  const flood = (socket: string) => {
+    const script = `
+      let open = 0;
+      const more = () => {
+        for (; open < 200; open++) {
+          require('net').connect(process.argv[1]).on('error', () => {}).resume().on('close', () => { open--; setImmediate(more); });
+        }
+      };
+      more();
+      setTimeout(() => process.exit(), 15_000);`;
+    const child = spawn(process.execPath, ['-e', script, socket], { stdio: 'ignore' });
+    cleanup(() => child.kill());
+  };
+
+  test('keeps an honest client out for no longer than some tries', async () => {
+    const broker = await brokerOn();
+    flood(broker.socket);
+    while (broker.broker.counters.evicted === 0) await new Promise(setImmediate);
+    expect(await brokerLogout(options(broker))).toMatch(/^[0-9a-f]{32}$/);
+  });
+
+  test('does not keep out even whom a room full of newcomers overtakes each time', async () => {
+    const broker = await brokerOn();
+    // A little more than a third of all tries succeed, and none would if the oldest had to go: bounded by some 2,000 connections.
+    let kind: unknown;
+    for (let tries = 0; kind !== 'welcome' && tries < 30; tries++) {
+      const raw = new Raw(broker.socket);
+      const path = await raw.challenge();
+      const crowd = Array.from({ length: 64 }, () => new Raw(broker.socket));
+      for (const one of crowd) await one.next();
+      mkdirSync(path, 0o500);
+      raw.send({ kind: 'proved' });
+      kind = (await raw.next())?.kind;
+      raw.socket.destroy();
+    }
+    expect(kind).toBe('welcome');
+    expect(broker.broker.counters.accepted).toBeLessThan(2000);
+  });
+
+  /** Tells the first `times` to go away by `turn`, and counts them. */
+  const crowded = async (turn: (socket: Socket) => void, times: number) => {
+    const broker = await brokerOn();
+    const door = { ...broker, socket: join(broker.dir, 'door.sock'), came: 0 };
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      if (++door.came <= times) return turn(socket);
+      const through = connect(broker.socket).on('error', () => undefined);
+      socket.pipe(through).pipe(socket);
+    }).listen(door.socket);
+    cleanup(() => server.close());
+    await new Promise((resolve) => server.once('listening', resolve));
+    return door;
+  };
+  const bye = (socket: Socket) => socket.end(toClient({ kind: 'bye', failure: gaveWay }));
+
+  test.each([
+    ['who is told that it gave way', bye],
+    ['who is hung up on', (socket: Socket) => socket.destroy()],
+  ])('%s tries again, five times in all', async (_, turn) => {
+    const quick = { ...systemClock, sleep: async () => undefined };
+    const door = await crowded(turn, 4);
+    expect(await brokerLogout(options(door, { clock: quick }))).toMatch(/^[0-9a-f]{32}$/);
+    expect(door.came).toBe(5);
+    const full = await crowded(turn, 5);
+    await expect(brokerLogout(options(full, { clock: quick }))).rejects.toThrow(Failed);
+    expect(full.came).toBe(5);
+  });
+
+  test('waits longer each time, no two clients alike, and can be stopped', async () => {
+    const slept: number[] = [];
+    const stop = new AbortController();
+    const clock = {
+      ...systemClock,
+      sleep: (span: number, signal: AbortSignal) => {
+        slept.push(Math.round(span * 1000));
+        if (slept.length === 8) stop.abort();
+        return signal.aborted ? Promise.reject(signal.reason) : Promise.resolve();
+      },
+    };
+    const door = await crowded(bye, 100);
+    const attempt = (random: number) =>
+      drain(brokerLogin(options(door, { clock, random: () => random, stop: stop.signal })));
+    expect((await attempt(0.5)).last).toMatchObject({ at: 'failed', failure: gaveWay });
+    expect((await attempt(0)).last).toMatchObject({ at: 'failed', failure: { kind: 'cancelled' } });
+    expect(slept).toEqual([200, 400, 800, 1600, 100, 200, 400, 800]);
+    expect(door.came).toBe(9);
+  });
+
+  test('what else is wrong is said at once', async () => {
+    const failure = { kind: 'transient', what: 'you have 3 logins under way already' } as const;
+    const door = await crowded((socket) => socket.end(toClient({ kind: 'bye', failure })), 100);
+    await expect(brokerLogout(options(door))).rejects.toThrow('3 logins under way');
+    expect(door.came).toBe(1);
+  });
+
+  test('a full queue is a crowd, too', async () => {
+    const place = placeIn(room());
+    await stuffedSocket(place.socket);
+    let slept = 0;
+    const clock = { ...systemClock, sleep: async () => void slept++ };
+    const { last } = await drain(brokerLogin(options(place, { clock })));
+    expect(last).toMatchObject({
+      at: 'failed',
+      failure: { kind: 'transient', what: expect.stringContaining('EAGAIN') },
+    });
+    expect(slept).toBe(4);
+  });
+
+  test('whose uid has no name takes nobody’s place', async () => {
+    let answer = () => {};
+    const nameOf = () =>
+      new Promise<string>((_, reject) => {
+        answer = () => reject(new Failed({ kind: 'refused', what: 'no account' }));
+      });
+    const broker = await brokerOn({ clock: handClock(), nameOf });
+    const raw = new Raw(broker.socket);
+    const proof = raw.prove();
+    while (broker.broker.counters.flows === 0) await new Promise(setImmediate);
+    answer();
+    expect(await proof).toMatchObject({ kind: 'bye', failure: { what: 'no account' } });
+    // It does not hang up, and is one of those who are not known.
+    expect(broker.broker.counters).toMatchObject({ flows: 0, admitted: 0, open: 1 });
   });
 });
 
@@ -458,6 +591,24 @@ describe('the socket', () => {
     for (const evil of ['\u001b', '\u0007', '\n']) expect(logged).not.toContain(evil);
   });
 });
+
+/** A socket whose owner takes nobody in, with as many at the door as there may be. */
+async function stuffedSocket(path: string): Promise<void> {
+  const script = `require('net').createServer().listen({ path: process.argv[1], backlog: 1 }, () => {
+    process.stdout.write('listening');
+    for (;;);
+  });`;
+  const child = spawn(process.execPath, ['-e', script, path], { stdio: ['ignore', 'pipe', 'ignore'] });
+  cleanup(() => child.kill('SIGKILL'));
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  for (let full = false; !full; ) {
+    full = await new Promise((resolve) => {
+      const socket = connect(path).on('error', () => resolve(true));
+      socket.on('connect', () => resolve(false));
+      cleanup(() => socket.destroy());
+    });
+  }
+}
 
 /** A socket whose owner is dead. */
 async function abandonedSocket(path: string): Promise<void> {

@@ -97,7 +97,7 @@ describe('who says', () => {
 
   test('one byte at a time is a client like any other', async () => {
     const raw = new Raw(broker.socket);
-    mkdirSync(await raw.challenge(), 0o700);
+    mkdirSync(await raw.challenge(), 0o500);
     for (const byte of Buffer.from('{"v":1,"kind":"proved"}\n')) {
       raw.send(Uint8Array.of(byte));
       await new Promise(setImmediate);
@@ -122,14 +122,14 @@ describe('a proof', () => {
   });
 
   test('by a file, which is gone then', async () => {
-    const { path, what } = await attempt((at) => writeFileSync(at, '', { mode: 0o700 }));
+    const { path, what } = await attempt((at) => writeFileSync(at, '', { mode: 0o500 }));
     expect(what).toContain('is not a directory');
     expect(existsSync(path)).toBe(false);
   });
 
   test('by a symbolic link', async () => {
     const target = room();
-    chmodSync(target, 0o700);
+    chmodSync(target, 0o500);
     const { what } = await attempt((at) => symlinkSync(target, at));
     expect(what).toContain('is a symbolic link');
     expect(existsSync(target)).toBe(true);
@@ -142,31 +142,61 @@ describe('a proof', () => {
     expect(existsSync(path)).toBe(false);
   });
 
+  test('by a directory of mode 0700, as HTCondor’s own clients make it', async () => {
+    const { path, what } = await attempt((at) => mkdirSync(at, 0o700));
+    expect(what).toContain('its mode is 0700, not 0500');
+    expect(existsSync(path)).toBe(false);
+  });
+
   test('at another’s path', async () => {
     const other = new Raw(broker.socket);
     const path = await other.challenge();
-    await attempt(() => mkdirSync(path, 0o700));
+    await attempt(() => mkdirSync(path, 0o500));
     expect(existsSync(path)).toBe(true);
   });
 
   test('by a path that was used', async () => {
     const first = new Raw(broker.socket);
     const used = await first.challenge();
-    mkdirSync(used, 0o700);
+    mkdirSync(used, 0o500);
     first.send({ kind: 'proved' });
     await first.next();
     expect(existsSync(used)).toBe(false);
-    const { path } = await attempt(() => mkdirSync(used, 0o700));
+    const { path } = await attempt(() => mkdirSync(used, 0o500));
     expect(path).not.toBe(used);
   });
 
   test('that is late', async () => {
     const raw = new Raw(broker.socket);
     const path = await raw.challenge();
-    mkdirSync(path, 0o700);
+    mkdirSync(path, 0o500);
     clock.advance(5001);
     expect((await raw.refusal()).what).toContain('within 5 s');
     expect(existsSync(path)).toBe(false);
+  });
+});
+
+describe('the log', () => {
+  test('is not filled by who has shown who it is and then talks rubbish', async () => {
+    const before = broker.log.aloud.length;
+    for (let i = 0; i < 30; i++) {
+      const raw = new Raw(broker.socket);
+      const { kind } = (await raw.prove()) ?? {};
+      // More than ten in a minute: that is drawn before anything is asked for.
+      expect(kind).toBe(i < 10 ? 'welcome' : 'bye');
+      raw.send(i % 2 ? 'rubbish\n' : '{"v":1,"kind":"again","yes":true}\n');
+      await raw.closed;
+    }
+    expect(broker.log.aloud.slice(before)).toEqual([]);
+    expect(broker.log.lines.filter((line) => line.includes('was sent away'))).toHaveLength(30);
+  });
+
+  test('has what is worth a line', async () => {
+    const raw = new Raw(broker.socket);
+    await raw.prove();
+    raw.send({ kind: 'login', provider: 'unknown' });
+    await raw.closed;
+    expect(broker.log.aloud.at(-1)).toContain('was sent away: the broker knows no provider "unknown"');
   });
 });
 

@@ -1,20 +1,38 @@
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Challenge, type Challenges, openChallenges, proofTrouble } from '../../src/broker/identity.js';
 import { handClock, listLog, room } from './kit.js';
 
 const root = process.getuid?.() === 0;
+/** Not even root may everywhere. */
+const mounts = root && canMount();
+
+function canMount(): boolean {
+  const dir = mkdtempSync(join(tmpdir(), 'credmon-mount-'));
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', 'credmon-test', dir], { stdio: 'ignore' });
+    execFileSync('umount', [dir]);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
 
 describe('challenges', () => {
   let dir: string;
@@ -30,7 +48,7 @@ describe('challenges', () => {
   const refused = (why: string) => expect(challenge.look()).rejects.toThrow(why);
 
   test('a directory tells whose it is, once, and is gone then', async () => {
-    mkdirSync(challenge.path, 0o700);
+    mkdirSync(challenge.path, 0o500);
     expect(await challenge.look()).toBe(process.getuid?.());
     await refused('looked at before');
     await challenge.drop();
@@ -49,7 +67,7 @@ describe('challenges', () => {
   test('nothing there', () => refused('nothing is there'));
 
   test('a file instead of a directory', async () => {
-    writeFileSync(challenge.path, '', { mode: 0o700 });
+    writeFileSync(challenge.path, '', { mode: 0o500 });
     await refused('it is not a directory');
     await challenge.drop();
     expect(existsSync(challenge.path)).toBe(false);
@@ -57,7 +75,7 @@ describe('challenges', () => {
 
   test('a symbolic link to a good directory', async () => {
     const other = join(dirname(dir), 'other');
-    mkdirSync(other, 0o700);
+    mkdirSync(other, 0o500);
     symlinkSync(other, challenge.path);
     await refused('it is a symbolic link');
     await challenge.drop();
@@ -65,22 +83,49 @@ describe('challenges', () => {
     expect(existsSync(other)).toBe(true);
   });
 
-  test.each([0o755, 0o711, 0o770, 0o500, 0o000, 0o1700, 0o2700])('mode %o', async (mode) => {
+  test.each([0o755, 0o711, 0o770, 0o700, 0o550, 0o000, 0o1500, 0o2500])('mode %o', async (mode) => {
     mkdirSync(challenge.path);
     chmodSync(challenge.path, mode);
-    await refused('not 0700');
+    await refused('not 0500');
   });
 
   test('a directory with another in it', async () => {
-    mkdirSync(join(challenge.path, 'sub'), { recursive: true, mode: 0o700 });
+    mkdirSync(join(challenge.path, 'sub'), { recursive: true });
+    chmodSync(challenge.path, 0o500);
     if (lstatSync(challenge.path).nlink > 2) await refused('there is something in it');
   });
 
   test('a directory that is older than the challenge', async () => {
     clock.advance(3_600_000);
     challenge = challenges.fresh();
-    mkdirSync(challenge.path, 0o700);
+    mkdirSync(challenge.path, 0o500);
     await refused('made before the broker asked for it');
+  });
+
+  test('something mounted there, whose file system says what it likes', () => {
+    const now = Date.now();
+    const stat = {
+      isDirectory: () => true,
+      isSymbolicLink: () => false,
+      dev: 7n,
+      mode: 0o40500n,
+      nlink: 2n,
+      ctimeMs: BigInt(now),
+      birthtimeMs: BigInt(now),
+    };
+    expect(proofTrouble(stat, { since: now, dev: 7n })).toBeUndefined();
+    expect(proofTrouble(stat, { since: now, dev: 8n })).toBe('it is on another file system');
+  });
+
+  test.runIf(mounts)('a file system mounted there, of whomever it says', async () => {
+    mkdirSync(challenge.path, 0o500);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0500,uid=12345', 'credmon-test', challenge.path]);
+    try {
+      expect(lstatSync(challenge.path)).toMatchObject({ uid: 12345 });
+      await refused('it is on another file system');
+    } finally {
+      execFileSync('umount', [challenge.path]);
+    }
   });
 
   test('an old directory that was moved there has moved its ctime along, but was born before', () => {
@@ -88,26 +133,42 @@ describe('challenges', () => {
     const stat = {
       isDirectory: () => true,
       isSymbolicLink: () => false,
-      mode: 0o40700n,
+      dev: 7n,
+      mode: 0o40500n,
       nlink: 2n,
       ctimeMs: BigInt(now),
       birthtimeMs: BigInt(now - 5000),
     };
-    expect(proofTrouble(stat, now)).toBe('it was made before the broker asked for it');
-    expect(proofTrouble({ ...stat, birthtimeMs: 0n }, now)).toBeUndefined();
-    expect(proofTrouble({ ...stat, nlink: 1n, birthtimeMs: BigInt(now) }, now)).toBeUndefined();
+    const asked = { since: now, dev: 7n };
+    expect(proofTrouble(stat, asked)).toBe('it was made before the broker asked for it');
+    expect(proofTrouble({ ...stat, birthtimeMs: 0n }, asked)).toBeUndefined();
+    expect(proofTrouble({ ...stat, nlink: 1n, birthtimeMs: BigInt(now) }, asked)).toBeUndefined();
   });
 
   test('a proof at another’s path proves nothing here', async () => {
     const other = challenges.fresh();
-    mkdirSync(other.path, 0o700);
+    mkdirSync(other.path, 0o500);
     await refused('nothing is there');
     renameSync(other.path, challenge.path);
     expect(existsSync(other.path)).toBe(false);
   });
 
+  test.runIf(root)('not even its owner can move a directory like a proof there from elsewhere', () => {
+    const elsewhere = join(dirname(dir), 'elsewhere');
+    mkdirSync(elsewhere);
+    chownSync(elsewhere, 12345, 12345);
+    process.seteuid?.(12345);
+    try {
+      const theirs = join(elsewhere, 'theirs');
+      mkdirSync(theirs, 0o500);
+      expect(() => renameSync(theirs, challenge.path)).toThrow('EACCES');
+    } finally {
+      process.seteuid?.(0);
+    }
+  });
+
   test.runIf(root)('another user’s directory is that user’s, and the folder’s owner can remove it', async () => {
-    mkdirSync(challenge.path, 0o700);
+    mkdirSync(challenge.path, 0o500);
     chownSync(challenge.path, 12345, 12345);
     expect(await challenge.look()).toBe(12345);
     chownSync(dir, 65534, 65534);
@@ -122,7 +183,7 @@ describe('challenges', () => {
 
   test('what was left behind is swept away when it is old', async () => {
     const young = challenges.fresh().path;
-    mkdirSync(young, 0o700);
+    mkdirSync(young, 0o500);
     await challenges.sweep();
     expect(existsSync(young)).toBe(true);
     clock.advance(61_000);

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach } from 'vitest';
-import { openNames } from '../../src/broker/accounts.js';
+import { type NameOf, openNames } from '../../src/broker/accounts.js';
 import type { Offers } from '../../src/broker/desk.js';
 import type { Limits } from '../../src/broker/quota.js';
 import { type Broker, startBroker } from '../../src/broker/server.js';
@@ -103,11 +103,15 @@ export function handClock(): HandClock {
   };
 }
 
-/** Everything that was logged. */
-export function listLog(): Log & { readonly lines: string[] } {
-  const lines: string[] = [];
-  const push = (text: string) => void lines.push(text);
-  return { lines, error: push, warn: push, info: push, debug: push };
+/** Everything that was logged, and what of it an administrator sees who asked for nothing more. */
+export function listLog(): Log & { readonly lines: string[]; readonly aloud: string[] } {
+  const [lines, aloud]: [string[], string[]] = [[], []];
+  const debug = (text: string) => void lines.push(text);
+  const push = (text: string) => {
+    debug(text);
+    aloud.push(text);
+  };
+  return { lines, aloud, error: push, warn: push, info: push, debug };
 }
 
 export const secrets = {
@@ -208,9 +212,15 @@ export interface TestBroker extends Place {
 }
 
 export async function brokerOn(
-  options: { clock?: Clock; limits?: Limits; providers?: readonly Provider[]; dir?: string } = {},
+  options: { clock?: Clock; limits?: Limits; providers?: readonly Provider[]; dir?: string; nameOf?: NameOf } = {},
 ): Promise<TestBroker> {
-  const { clock = systemClock, limits, providers = [provider], dir = room() } = options;
+  const {
+    clock = systemClock,
+    limits,
+    providers = [provider],
+    dir = room(),
+    nameOf = openNames(systemClock),
+  } = options;
   const place = placeIn(dir);
   const log = listLog();
   const issuer = scriptedIssuer(clock);
@@ -221,7 +231,8 @@ export async function brokerOn(
     log,
     device,
     offers: () => offers,
-    nameOf: openNames(systemClock),
+    random: Math.random,
+    nameOf,
     ...(limits && { limits }),
   });
   cleanup(() => broker.close());
@@ -291,7 +302,7 @@ export class Raw {
 
   /** Up to the welcome, honestly. */
   async prove(): Promise<Json | undefined> {
-    mkdirSync(await this.challenge(), 0o700);
+    mkdirSync(await this.challenge(), 0o500);
     this.send({ kind: 'proved' });
     return this.next();
   }

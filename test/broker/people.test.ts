@@ -16,7 +16,7 @@ const client = `
       const record = JSON.parse(text.slice(0, end));
       console.log(JSON.stringify(record));
       if (record.kind === 'challenge') {
-        try { mkdirSync(path || record.path, 0o700); } catch (error) { console.log(JSON.stringify({ kind: error.code })); }
+        try { mkdirSync(path || record.path, 0o500); } catch (error) { console.log(JSON.stringify({ kind: error.code })); }
         peer.write('{"v":1,"kind":"proved"}\\n');
       }
       if (record.kind === 'welcome') peer.write('{"v":1,"kind":"logout","provider":"cilogon"}\\n');
@@ -51,7 +51,7 @@ describe.runIf(process.getuid?.() === 0)('two people at one broker', () => {
   test('root is told why it cannot', async () => {
     const broker = await brokerOn();
     const raw = new Raw(broker.socket);
-    mkdirSync(await raw.challenge(), 0o700);
+    mkdirSync(await raw.challenge(), 0o500);
     raw.send({ kind: 'proved' });
     expect(await raw.refusal()).toMatchObject({
       kind: 'unsupported',
@@ -80,14 +80,14 @@ describe.runIf(process.getuid?.() === 0)('two people at one broker', () => {
       failure: { kind: 'refused', what: expect.stringContaining('nothing is there') },
     });
     // An honest client stops here: it cannot make what is there already.
-    expect(() => mkdirSync(path, 0o700)).toThrow('EEXIST');
+    expect(() => mkdirSync(path, 0o500)).toThrow('EEXIST');
   });
 
   test('one cannot look into the challenge folder, nor take another’s directory away', async () => {
     const broker = await brokerOn();
     const raw = new Raw(broker.socket);
     const path = await raw.challenge();
-    mkdirSync(path, 0o700);
+    mkdirSync(path, 0o500);
     const attack = `
       const fs = require('node:fs');
       const [dir, path] = process.argv.slice(1);

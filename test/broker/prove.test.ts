@@ -18,7 +18,7 @@ describe('prove', () => {
 
   test('makes the directory, and removes it', async () => {
     const undo = await at(join(dir, name));
-    expect(lstatSync(join(dir, name)).mode & 0o7777).toBe(0o700);
+    expect(lstatSync(join(dir, name)).mode & 0o7777).toBe(0o500);
     await undo();
     expect(existsSync(join(dir, name))).toBe(false);
     await undo();
@@ -53,7 +53,7 @@ describe('prove', () => {
   });
 
   test('what is there already is not taken for ours', async () => {
-    mkdirSync(join(dir, name), 0o700);
+    mkdirSync(join(dir, name), 0o500);
     await expect(at(join(dir, name))).rejects.toThrow('EEXIST');
     expect(existsSync(join(dir, name))).toBe(true);
   });

@@ -52,12 +52,25 @@ describe('Quota', () => {
 });
 
 describe('WaitingRoom', () => {
-  test('the oldest gives way', () => {
-    const room = new WaitingRoom<string>(2);
+  test('somebody gives way, and who is left to chance', () => {
+    const draws = [0, 0.999, 0.5];
+    const room = new WaitingRoom<string>(2, () => draws.shift() ?? 0);
     expect([room.enter('a'), room.enter('b'), room.enter('c')]).toEqual([undefined, undefined, 'a']);
     room.leave('b');
     expect(room.enter('d')).toBeUndefined();
-    expect(room.enter('e')).toBe('c');
+    expect(room.enter('e')).toBe('d');
+    expect(room.enter('f')).toBe('e');
     expect(room.size).toBe(2);
+  });
+
+  test('of those who stay through three rooms of newcomers there are some', () => {
+    let stayed = 0;
+    for (let round = 0; round < 200; round++) {
+      const room = new WaitingRoom<number>(64, Math.random);
+      const gone = Array.from({ length: 256 }, (_, i) => room.enter(i));
+      // In a room where the oldest goes, nobody of the first 64 is left; here it is one in twenty.
+      stayed += gone.includes(0) ? 0 : 1;
+    }
+    expect(stayed).toBeGreaterThan(0);
   });
 });

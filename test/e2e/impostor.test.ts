@@ -22,7 +22,7 @@ import { as, credentials, installs, leave, path, root, startPool, stopPool } fro
 
 const obstacle = await installs();
 
-const challengeDir = '/run/credmon/broker/challenge';
+const challengeDir = '/var/lib/credmon/challenge';
 const spool = '/var/lib/credmon/spool';
 const statusOf = (uid: number) => `${statusDir}/${uid}.json`;
 
@@ -62,12 +62,19 @@ class Wire {
     return Object.assign(wire, { path: challenge.path ?? '' });
   }
 
-  /** Connected, and known to the broker as this person. */
+  /** Connected, and known to the broker as this person, who may be welcome ten times a minute and waits for that. */
   static async of(user: string): Promise<Wire> {
-    const wire = await Wire.open();
-    await sure(as(user, `mkdir -m 0700 ${wire.path}`));
-    expect(await wire.says({ kind: 'proved' })).toEqual({ v: 1, kind: 'welcome', user });
-    return wire;
+    for (;;) {
+      const wire = await Wire.open();
+      await sure(as(user, `mkdir -m 0500 ${wire.path}`));
+      const answer = await wire.says({ kind: 'proved' });
+      if (!answer.failure?.what.includes('in a minute')) {
+        expect(answer).toEqual({ v: 1, kind: 'welcome', user });
+        return wire;
+      }
+      wire.hangUp();
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+    }
   }
 
   async hear(): Promise<Heard> {
@@ -118,9 +125,9 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
     // So that `nobody`, whose group has another name, can be acted as like everybody else.
     await sure(root('getent group nobody || groupadd -o -g 65534 nobody'));
     // In /tmp, which is sticky, and in a folder of Carol's that is not.
-    await sure(as('alice', 'mkdir -m 0700 /tmp/alices; mkdir -m 0777 /tmp/alices-open; chmod 0777 /tmp/alices-open'));
+    await sure(as('alice', 'mkdir -m 0500 /tmp/alices; mkdir -m 0777 /tmp/alices-open; chmod 0777 /tmp/alices-open'));
     await sure(as('carol', 'chmod 0777 . && mkdir -m 0777 trap && chmod 0777 trap'));
-    await sure(as('alice', 'mkdir -m 0700 /home/carol/trap/closed; mkdir /home/carol/trap/open'));
+    await sure(as('alice', 'mkdir -m 0500 /home/carol/trap/closed; mkdir /home/carol/trap/open'));
     await sure(as('alice', 'chmod 0777 /home/carol/trap/open; touch /tmp/alices-file'));
     for (const user of ['carol', 'nobody']) await sure(as(user, 'mkdir -m 0700 /tmp/early-$(id -un)'));
     before = await everything();
@@ -144,10 +151,15 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
       ['by a link to her credentials', `ln -s ${credentials}/alice $P`, /it is a symbolic link/],
       ['by a file', 'umask 077; echo alice >$P', /it is not a directory/],
       ['by a fifo', 'mkfifo -m 0700 $P', /it is not a directory/],
-      ['by a directory open to others', 'mkdir -m 0777 $P', /its mode is 0777, not 0700/],
-      ['by one that is sticky', 'mkdir $P; chmod 1700 $P', /its mode is 1700, not 0700/],
-      ['by one with set-user-id', 'mkdir $P; chmod 4700 $P', /its mode is 4700, not 0700/],
-      ['by one with another inside', 'mkdir -m 0700 $P; mkdir -m 0700 $P/alice', /there is something in it/],
+      ['by a directory open to others', 'mkdir -m 0777 $P', /its mode is 0777, not 0500/],
+      ['by one of mode 0700, as HTCondor’s own clients make it', 'mkdir -m 0700 $P', /its mode is 0700, not 0500/],
+      ['by one that is sticky', 'mkdir $P; chmod 1500 $P', /its mode is 1500, not 0500/],
+      ['by one with set-user-id', 'mkdir $P; chmod 4500 $P', /its mode is 4500, not 0500/],
+      [
+        'by one with another inside',
+        'mkdir -m 0700 $P; mkdir -m 0700 $P/alice; chmod 0500 $P',
+        /there is something in it/,
+      ],
     ])('%s', async (_, how, what) => {
       const wire = await Wire.open();
       await sure(as(user, `P=${wire.path}; ${how}`));
@@ -166,9 +178,9 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
       ['her home', 'mv -T /home/alice $P'],
       ['a hard link to her directory', 'ln -d /tmp/alices $P'],
       ['a hard link to her file', 'ln /tmp/alices-file $P'],
-      ['a directory given to her', 'mkdir -m 0700 $P; chown alice $P'],
-      ['a bind mount of hers', 'mkdir -m 0700 $P; mount --bind /tmp/alices $P'],
-      ['a mount in a namespace', 'mkdir -m 0700 $P; unshare -Urm mount --bind /tmp/alices $P'],
+      ['a directory given to her', 'mkdir -m 0500 $P; chown alice $P'],
+      ['a bind mount of hers', 'mkdir -m 0500 $P; mount --bind /tmp/alices $P'],
+      ['a mount in a namespace', 'mkdir -m 0500 $P; unshare -Urm mount --bind /tmp/alices $P'],
     ])('%s: not possible', async (_, how) => {
       const wire = await Wire.open();
       const { code, stderr } = await as(user, `P=${wire.path}; ${how}`);
@@ -185,28 +197,28 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
       await as('alice', 'mkdir -p /home/carol/trap/open; chmod 0777 /home/carol/trap/open');
       const moved = await as(user, `mv -T /home/carol/trap/open ${wire.path}`);
       const answer = await wire.says({ kind: 'proved' });
-      expect(answer).toEqual(refusedAs(moved.code === 0 ? /its mode is 0777, not 0700/ : /nothing is there/));
+      expect(answer).toEqual(refusedAs(moved.code === 0 ? /its mode is 0777, not 0500/ : /nothing is there/));
     });
 
     test('by a directory made before it was asked for', async () => {
       const wire = await Wire.open();
-      await sure(as(user, `mv -T /tmp/early-$(id -un) ${wire.path}`));
+      await sure(as(user, `mv -T /tmp/early-$(id -un) ${wire.path}; chmod 0500 ${wire.path}`));
       expect(await wire.says({ kind: 'proved' })).toEqual(refusedAs(/it was made before the broker asked for it/));
     });
   });
 
   test('a proof counts once, and for one connection only', async () => {
     const first = await Wire.open();
-    await sure(as('carol', `mkdir -m 0700 ${first.path}`));
+    await sure(as('carol', `mkdir -m 0500 ${first.path}`));
     expect(await first.says({ kind: 'proved' })).toMatchObject({ kind: 'welcome', user: 'carol' });
     expect(existsSync(path(first.path))).toBe(false);
     expect(await first.says({ kind: 'proved' })).toMatchObject({ kind: 'bye', failure: { kind: 'protocol' } });
 
     const [hers, carols] = [await Wire.open(), await Wire.open()];
-    await sure(as('carol', `mkdir -m 0700 ${first.path}`));
+    await sure(as('carol', `mkdir -m 0500 ${first.path}`));
     expect(await carols.says({ kind: 'proved' })).toEqual(refusedAs(/nothing is there/));
     // Alice’s own proof, while it stands, is no use to Carol: she cannot see, move, remove or copy it.
-    await sure(as('alice', `mkdir -m 0700 ${hers.path}`));
+    await sure(as('alice', `mkdir -m 0500 ${hers.path}`));
     const again = await Wire.open();
     for (const trick of [
       `ls ${challengeDir}`,
@@ -227,7 +239,7 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
   test('changing what is there while the broker looks', async () => {
     for (let round = 0; round < 6; round++) {
       const wire = await Wire.open();
-      const flip = 'mkdir -m 0700 $P; rmdir $P; ln -s /tmp/alices $P; rm $P';
+      const flip = 'mkdir -m 0500 $P; rmdir $P; ln -s /tmp/alices $P; rm $P';
       const loop = `i=0; while [ ! -e enough ] && [ $i -lt 2000 ]; do i=$((i+1)); ${flip}; done; rm -f enough begun`;
       const flipping = as('carol', `P=${wire.path}; touch begun; ${loop}`);
       await untilTrue('it is changing', async () => existsSync(path('/home/carol/begun')), 5000);
@@ -247,18 +259,18 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
       { kind: 'grant', user: 'alice', uid: 1000, refresh_token: 'x' },
       { kind: 'welcome', user: 'alice' },
     ]) {
-      const wire = await Wire.of('carol');
+      const wire = await Wire.of('bob');
       const answer = await wire.says({ kind: 'login', provider: 'cilogon', ...more });
       expect(answer, JSON.stringify(more)).toMatchObject({ kind: 'bye', failure: { kind: 'protocol' } });
       wire.hangUp();
     }
-    const proto = await Wire.of('carol');
+    const proto = await Wire.of('bob');
     const line = '{"v":1,"kind":"login","provider":"cilogon","__proto__":{"user":"alice","uid":1000}}\n';
     expect(await proto.says(line)).toMatchObject({ kind: 'bye', failure: { kind: 'protocol' } });
     const early = await Wire.open();
     expect(await early.says({ kind: 'login', provider: 'cilogon' })).toMatchObject({ kind: 'bye' });
     const proof = await Wire.open();
-    await sure(as('carol', `mkdir -m 0700 ${proof.path}`));
+    await sure(as('carol', `mkdir -m 0500 ${proof.path}`));
     expect(await proof.says({ kind: 'proved', path: '/tmp/alices', user: 'alice' })).toMatchObject({
       kind: 'bye',
       failure: { kind: 'protocol' },
@@ -280,10 +292,9 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
       { provider: 'cilogon', handle: 'a'.repeat(250) },
       { provider: 'cilogon', handle: '' },
     ];
-    // A person may ask ten times a minute.
     for (const [index, name] of names.entries()) {
       for (const kind of ['login', 'logout']) {
-        const wire = await Wire.of(['carol', 'nobody', 'bob'][index % 3] ?? '');
+        const wire = await Wire.of(['nobody', 'bob'][index % 2] ?? '');
         const answer = await wire.says({ kind, ...name });
         expect(answer, JSON.stringify(name)).toMatchObject({ kind: 'bye' });
         expect(['config', 'usage', 'protocol'], answer.failure?.what).toContain(answer.failure?.kind);
