@@ -8,14 +8,14 @@ export interface Life {
 
 /**
  * When to refresh: at a point between 50 % and 70 % of the real life, and always so early that the token on disk
- * outlives `minimum`; but not before a tenth of the life, and a second, is over, so that short tokens do not become a storm.
+ * outlives `minimum`; but not before a tenth of the life is over, so that short tokens do not become a storm.
  * `spread` in [0, 1) is fixed for a credential: 10^5 that were issued together do not come due together.
  */
 export function dueAt({ issued, expires }: Life, minimum: Seconds, spread: number): EpochMs {
   const life = Math.max(0, expires - issued);
   const usual = issued + life * (0.5 + 0.2 * spread);
   const guaranteed = expires - minimum * 1000 - life * 0.1 * (1 - spread);
-  return epochMs(Math.max(issued + Math.max(1000, life * 0.1), Math.min(usual, guaranteed)));
+  return epochMs(Math.max(issued + life * 0.1, Math.min(usual, guaranteed)));
 }
 
 /** Whether tokens of this life cannot keep the promise of {@link dueAt}. */

@@ -10,7 +10,7 @@ import type { Clock, Credentials, Found, Issuer, Log, OtherClient, Random } from
 import { issuerOf, type Provider } from '../core/provider.js';
 import { type Scopes, spaced } from '../core/scopes.js';
 import { plain } from '../core/text.js';
-import { type EpochMs, later, type Seconds, spell } from '../core/time.js';
+import { type EpochMs, epochMs, later, type Seconds, spell } from '../core/time.js';
 import { type Ended, Queue } from './queue.js';
 import { type Outcome, type RefreshParts, refreshOnce, writeHeld } from './refresh.js';
 
@@ -19,6 +19,9 @@ import { type Outcome, type RefreshParts, refreshOnce, writeHeld } from './refre
  * is bad. Other codes without JSON are those of proxies and portals, and say nothing of the grant.
  */
 const refusalsUntilDead = 3;
+
+/** However short its tokens live, a credential is not refreshed sooner after a refresh: milliseconds. */
+const soonest = 1000;
 
 export interface KeeperParts extends Pick<RefreshParts, 'grant'> {
   readonly credentials: Credentials;
@@ -301,7 +304,7 @@ export class Keeper {
     this.#become(item, 'fresh');
     this.#noteMissing(key, item, outcome.missing);
     this.#warnOfShort(provider, token);
-    const due = dueAt(life, this.parts.minimum(), spreadOf(key));
+    const due = epochMs(Math.max(dueAt(life, this.parts.minimum(), spreadOf(key)), token.issued + soonest));
     this.#schedule(key, item, due);
     const [valid, next] = [token.expires - token.issued, due - token.issued].map((ms) => spell(ms / 1000));
     this.parts.log.info(`${key}: refreshed at ${issuerOf(provider)}; valid for ${valid}, next in ${next}`);

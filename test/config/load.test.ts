@@ -277,7 +277,7 @@ describe('HTCondor’s configuration', () => {
     });
     const config = await loadConfig({ env });
     expect(config).toMatchObject({ htcondor: true, minimum: 120, sweep: 10, preferred: 'CILogon' });
-    expect(config.statusDir).toBe('/run/credmon/status');
+    expect(config.statusDir).toBe('/var/lib/credmon/status');
     expect(config.providers.get('CILogon')).toEqual({
       name: 'CILogon',
       issuer: 'https://cilogon.org/oauth2',

@@ -33,5 +33,5 @@ test('it recovers from the bottom and stops at the top', () => {
   for (let i = 0; i < 10; i++) batch = afterAnswer(batch, false);
   expect(batch.limit).toBe(1);
   for (let i = 0; i < 3000; i++) batch = afterAnswer(batch, true);
-  expect(batch.limit).toBe(64);
+  expect(batch.limit).toBe(32);
 });
