@@ -142,7 +142,7 @@ export const token = (clock: Clock, more: Partial<TokenSet> = {}): TokenSet => (
   ...more,
 });
 
-export interface ScriptedIssuer extends Issuer {
+interface ScriptedIssuer extends Issuer {
   /** Answers to polls, in order; the last one is repeated. */
   readonly answers: (TokenSet | Failed)[];
   readonly asked: Record<string, string>[];
@@ -154,7 +154,7 @@ export interface ScriptedIssuer extends Issuer {
 /** What an issuer says until the person has approved (RFC 8628 §3.5). */
 export const pending = new Failed({ kind: 'refused', what: 'not yet', code: 'authorization_pending' });
 
-export function scriptedIssuer(clock: Clock): ScriptedIssuer {
+function scriptedIssuer(clock: Clock): ScriptedIssuer {
   const issuer: ScriptedIssuer = {
     answers: [pending],
     asked: [],
