@@ -68,11 +68,11 @@ describe('what is built', () => {
   });
 });
 
-/** house.md: an import only ever points down this list. Those on one line do not import one another. */
+/** An import only ever points down this list. Those on one line do not import one another. */
 const floors: readonly (readonly string[])[] = [
   ['core'],
   ['config', 'providers', 'grants', 'stores', 'system'],
-  ['login', 'daemon', 'broker', 'status', 'storer', 'mint'],
+  ['login', 'daemon', 'broker', 'status'],
   ['commands'],
 ];
 

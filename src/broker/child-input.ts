@@ -48,7 +48,7 @@ const inputSchema = v.strictObject({
   v: v.literal(1),
   providers: v.array(providerSchema),
   secrets: v.record(name, text),
-  broker: v.strictObject({ socket: text, challengeDir: text, spoolDir: text, account: text }),
+  broker: v.strictObject({ socket: text, challengeDir: text, spoolDir: text, account: text, start: v.boolean() }),
   debug: v.boolean(),
 });
 

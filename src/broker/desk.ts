@@ -5,7 +5,7 @@ import type { Reply } from '../core/poll.js';
 import type { Clock, DeviceCode, Issuer, Log } from '../core/ports.js';
 import { issuerOf, type Provider } from '../core/provider.js';
 import { redact } from '../core/redact.js';
-import { missing, type Scopes } from '../core/scopes.js';
+import { notGranted, type Scopes } from '../core/scopes.js';
 import { plain } from '../core/text.js';
 import { login } from '../login/flow.js';
 import type { Connection } from './connection.js';
@@ -123,7 +123,7 @@ export async function runLogin({ order, person, offers, connection, desk }: Logi
       log.info(
         `${subject}: approved${token.subject ? ` by ${plain(token.subject.sub)}` : ''}, handed over as ${grant}`,
       );
-      const lacking = missing(ask.scopes, token.scopes ?? ask.scopes).filter((s) => s !== 'offline_access');
+      const lacking = notGranted(ask.scopes, token.scopes);
       yield { at: 'done', ask, ...named, place, missing: lacking, expires: token.expires };
     },
     again: async () => (await turn)?.yes ?? false,

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { loadConfig, requireProviders } from '../config/load.js';
 import { readSecret } from '../config/secret.js';
@@ -12,6 +12,7 @@ import * as device from '../grants/device.js';
 import { openIssuer } from '../providers/issuer.js';
 import { systemClock } from '../system/clock.js';
 import { stderrLog } from '../system/log.js';
+import { version } from '../system/version.js';
 import { type ChildInput, longestInput, parseInput, unusable } from './child-input.js';
 import { longestLoginMs, type Offers } from './desk.js';
 import { LineSplitter } from './lines.js';
@@ -219,11 +220,6 @@ function forgetCore(): void {
   } catch {
     // See above.
   }
-}
-
-function version(): string {
-  const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(file) as { version: string }).version;
 }
 
 function print(text: string): number {

@@ -15,7 +15,7 @@ import { openSpool } from './spool.js';
 import { codeOf, modeInWords, storageFailed } from './trouble.js';
 
 export interface BrokerOptions {
-  readonly settings: Omit<BrokerSettings, 'account'> & Partial<BrokerSettings>;
+  readonly settings: Omit<BrokerSettings, 'account' | 'start'> & Partial<BrokerSettings>;
   readonly clock: Clock;
   readonly log: Log;
   readonly random: Random;

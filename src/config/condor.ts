@@ -28,6 +28,7 @@ const knobOf = {
   'broker.challenge_dir': 'CREDMON_BROKER_CHALLENGE_DIR',
   'broker.spool_dir': 'CREDMON_BROKER_SPOOL_DIR',
   'broker.account': 'CREDMON_BROKER_ACCOUNT',
+  'broker.start': 'CREDMON_BROKER',
 } as const;
 
 /** HTCondor's knobs in the shape of the TOML file. `name`: the daemon's name, which its log's knobs begin with. */

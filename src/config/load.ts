@@ -175,6 +175,7 @@ function settings(
       challengeDir: broker.challenge_dir ?? join(lib, 'challenge'),
       spoolDir: broker.spool_dir ?? join(lib, 'spool'),
       account: broker.account ?? 'credmon',
+      start: broker.start ?? true,
     },
   };
 }

@@ -89,6 +89,7 @@ const fileSchema = v.strictObject({
         challenge_dir: v.optional(file),
         spool_dir: v.optional(file),
         account: v.optional(text),
+        start: v.optional(flag),
       },
       notTable,
     ),

@@ -1,3 +1,4 @@
+import { type CredentialId, stem } from './names.js';
 import type { Provider } from './provider.js';
 import type { Seconds } from './time.js';
 
@@ -23,6 +24,19 @@ export interface Config {
   readonly statusDir: string;
 }
 
+/**
+ * What the bearer token file of a credential is called after: nothing for the one that other programs find by themselves,
+ * that of the preferred provider, or of the first where none is; else the service and handle.
+ */
+export function bearerOf(
+  config: Config,
+  { service, handle }: Pick<CredentialId, 'service' | 'handle'>,
+): { readonly provider?: string } {
+  const [first] = config.providers.keys();
+  if (handle === undefined && service === (config.preferred ?? first)) return {};
+  return { provider: stem({ service, ...(handle !== undefined && { handle }) }) };
+}
+
 export interface LogSettings {
   /** Absent: standard error. */
   readonly file?: string;
@@ -40,6 +54,8 @@ export interface BrokerSettings {
   readonly challengeDir: string;
   /** Folder through which grants go to credmond; only the broker's account writes there. */
   readonly spoolDir: string;
+  /** Whether credmond starts it where a provider has a secret; else it is started by something else. */
+  readonly start: boolean;
   /** Local account that the broker runs as when root starts it. */
   readonly account: string;
 }

@@ -20,6 +20,14 @@ export function missing(wanted: Scopes, granted: Scopes): Scopes {
   return wanted.filter((s) => !have.has(s));
 }
 
+/**
+ * Those asked for that a token answer does not name. One that names none grants what was asked (RFC 6749 §5.1), and
+ * offline_access is granted by the refresh token itself: many issuers do not name it.
+ */
+export function notGranted(asked: Scopes, answered: Scopes | undefined): Scopes {
+  return answered === undefined ? [] : missing(asked, answered).filter((scope) => scope !== 'offline_access');
+}
+
 export const sameScopes = (a: Scopes, b: Scopes): boolean => missing(a, b).length === 0 && missing(b, a).length === 0;
 
 const phrases: readonly (readonly [RegExp, (path: string) => string])[] = [

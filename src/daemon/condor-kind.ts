@@ -58,7 +58,7 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
     ? accounts.get(config().broker.account)
     : { name: '', uid: own, gid: process.getgid?.() ?? 0 };
   const debug = (of: Config) => options.debug || of.log.debug;
-  let broker = await startBroker(config(), brokerAccount, debug(config()), log);
+  let broker = options.once ? undefined : await startBroker(config(), brokerAccount, debug(config()), log);
   return {
     credentials,
     statusDir: config().statusDir,
@@ -105,11 +105,12 @@ async function startBroker(
   debug: boolean,
   log: Log,
 ): Promise<BrokerChild | undefined> {
-  if (![...config.providers.values()].some((provider) => provider.secretFile !== undefined)) return undefined;
+  if (!config.broker.start || ![...config.providers.values()].some(({ secretFile }) => secretFile !== undefined))
+    return undefined;
   if (account === undefined) {
     log.error(
       `no broker: there is no account "${config.broker.account}", so nobody can log in to providers with a secret; ` +
-        `run: useradd --system --no-create-home --shell /usr/sbin/nologin ${config.broker.account}`,
+        `run: useradd --system --no-create-home --shell /usr/sbin/nologin ${config.broker.account}, then restart credmond`,
     );
     return undefined;
   }

@@ -48,6 +48,11 @@ export class Intake {
 
   constructor(private readonly parts: IntakeParts) {}
 
+  /** Resolves when the round under way is over. */
+  settle(): Promise<void> {
+    return this.#working;
+  }
+
   /** Everything that waits, oldest first. Rounds follow each other. */
   round(): Promise<void> {
     this.#next ??= this.#working.then(() => {

@@ -428,5 +428,5 @@ export class Keeper {
 const unknown = (provider: string): Failure => ({
   kind: 'config',
   what: `no provider "${provider}" is configured any more`,
-  hint: `configure it again, or run: credmon logout ${provider}`,
+  hint: 'configure it again; its tokens end by themselves',
 });

@@ -47,7 +47,14 @@ async function main(): Promise<void> {
   const load = async () => requireProviders(await loadConfig(source), process.env);
   let config = await load();
   let known = fingerprint(config);
-  const log = openLog(options, config);
+  let written = openLog(options, config);
+  // Another one when the configuration is: a daemon that runs for months must hear of a new level or file.
+  const log: Log = {
+    error: (text) => written.error(text),
+    warn: (text) => written.warn(text),
+    info: (text) => written.info(text),
+    debug: (text) => written.debug(text),
+  };
   log.info(
     `credmond ${version()} starts, pid ${process.pid}, configuration from ${config.source}: ${[...config.providers.keys()].join(', ')}`,
   );
@@ -105,10 +112,12 @@ async function main(): Promise<void> {
       const next = await load();
       const print = fingerprint(next);
       if (print === known) return false;
+      const before = config.log;
+      await kind.reconfigured(next);
+      if (JSON.stringify(next.log) !== JSON.stringify(before)) written = openLog(options, next);
       known = print;
       config = next;
       issuers.retire();
-      await kind.reconfigured(config);
       log.info(`the configuration was read again: ${[...config.providers.keys()].join(', ')}`);
       return true;
     },

@@ -1,8 +1,7 @@
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import type { Config } from '../core/config.js';
+import { bearerOf, type Config } from '../core/config.js';
 import { Failed } from '../core/failure.js';
-import { stem } from '../core/names.js';
 import type { Log } from '../core/ports.js';
 import { writeBearer } from '../stores/bearer.js';
 import { ownCredentials } from '../stores/own.js';
@@ -36,10 +35,9 @@ export async function personalKind(options: DaemonOptions, config: () => Config,
   const store = await openPersonalStore({ env: process.env, choice: 'stay' });
   let said = '';
   const credentials = ownCredentials(store, user, async (kept) => {
-    const first = kept.provider === config().preferred && kept.handle === undefined;
-    const provider = stem({ service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) });
+    const id = { service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
     try {
-      if (kept.token) await writeBearer(kept.token.accessToken, { env: process.env, ...(!first && { provider }) });
+      if (kept.token) await writeBearer(kept.token.accessToken, { env: process.env, ...bearerOf(config(), id) });
     } catch (thrown) {
       // The token is stored all the same: `credmon token` prints it.
       if (!(thrown instanceof Failed)) throw thrown;

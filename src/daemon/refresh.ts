@@ -4,7 +4,7 @@ import { type CredentialId, keyOf } from '../core/names.js';
 import type { Stamp } from '../core/plan.js';
 import { type Credentials, type Issuer, type OtherClient, Superseded } from '../core/ports.js';
 import { redact } from '../core/redact.js';
-import { missing, type Scopes } from '../core/scopes.js';
+import { notGranted, type Scopes } from '../core/scopes.js';
 
 /** What came of one refresh. */
 export type Outcome =
@@ -64,9 +64,7 @@ export async function refreshOnce(id: CredentialId, parts: RefreshParts): Promis
     held.delete(key);
     const token = await parts.grant(await parts.issuer(top.client), grant, keep, stop);
     await credentials.publish(id, stamp, token);
-    const lost = token.scopes === undefined ? [] : missing(grant.scopes ?? parts.scopes ?? [], token.scopes);
-    // Many issuers grant it without naming it.
-    return { kind: 'refreshed', token, stamp, missing: lost.filter((scope) => scope !== 'offline_access') };
+    return { kind: 'refreshed', token, stamp, missing: notGranted(grant.scopes ?? parts.scopes ?? [], token.scopes) };
   } catch (thrown) {
     if (supersededIn(thrown)) {
       held.delete(key);

@@ -122,7 +122,9 @@ export function startDaemon(parts: DaemonParts): Daemon {
       stopped = true;
       cancel();
       watch.close();
+      const limit = new Promise<void>((resolve) => clock.after(grace * 1000, resolve));
       await keeper.close(fast ? seconds(0) : grace);
+      if (!fast) await Promise.race([intake?.settle(), limit]);
       await report.flush();
     },
   };

@@ -193,6 +193,7 @@ export interface Place {
   readonly challengeDir: string;
   readonly spoolDir: string;
   readonly account: string;
+  readonly start: boolean;
 }
 
 export function placeIn(dir: string): Place {
@@ -202,6 +203,7 @@ export function placeIn(dir: string): Place {
     challengeDir: join(dir, 'challenge'),
     spoolDir: join(dir, 'spool'),
     account: userInfo().username,
+    start: true,
   };
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { badScope, inWords, missing, parseScopes, sameScopes, spaced } from '../../src/core/scopes.js';
+import { badScope, inWords, missing, notGranted, parseScopes, sameScopes, spaced } from '../../src/core/scopes.js';
 
 const scope = fc.string({ unit: fc.constantFrom(...'abz:/.*-_09~!'), minLength: 1, maxLength: 12 });
 const scopes = fc.array(scope, { maxLength: 8 });
@@ -59,4 +59,9 @@ test.each([
   ['openid2', 'openid2'],
 ])('%s in words: %s', (given, words) => {
   expect(inWords(given)).toBe(words);
+});
+
+test('what was not granted: nothing where the answer is silent, and offline_access is in the refresh token', () => {
+  expect(notGranted(['a', 'offline_access', 'b'], undefined)).toEqual([]);
+  expect(notGranted(['a', 'offline_access', 'b'], ['a'])).toEqual(['b']);
 });

@@ -13,7 +13,9 @@ function open(options: Options = {}) {
   const added = new Set<string>();
   let tell: (user: string | undefined) => void = () => {};
   let closed = false;
-  const intake = { round: async () => void done.rounds++ } as unknown as NonNullable<DaemonParts['intake']>;
+  const intake = { round: async () => void done.rounds++, settle: async () => {} } as unknown as NonNullable<
+    DaemonParts['intake']
+  >;
   const parts: DaemonParts = {
     keeper: s.keeper,
     report: s.report,

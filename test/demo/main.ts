@@ -58,22 +58,25 @@ async function demo(): Promise<number> {
     return 130;
   }
   const { logins, reuse } = issuer.counts;
-  const healthy = reuse === 0 && logins === 1;
+  const healthy = seen >= (values.auto ? refreshes : 0) && reuse === 0 && logins === 1;
   say(
     `\n${healthy ? 'OK' : 'FAILED'}: ${logins} login, ${issuer.counts.refreshes} refreshes without a click, ${reuse} refresh tokens used twice.`,
   );
   return healthy ? 0 : 1;
 }
 
-/** Shows each new token that a job would find; how many followed the first. With --auto it ends after three. */
+/** Shows each new token that a job would find; how many followed the first, or -1: none came, or one was no good. */
 async function watchToken(file: string): Promise<number> {
   say(
-    `\nWhat a job finds in $_CONDOR_CREDS/demo.use, now and from now on (tokens live ${tokenLife} s)${values.auto ? '' : '; Ctrl-C ends'}:`,
+    `\nWhat a job finds in $_CONDOR_CREDS/demo.use, from now on (they live ${tokenLife} s)${values.auto ? '' : '; Ctrl-C ends'}:`,
   );
   let last = '';
   for (let seen = -1; ; ) {
     const token = await nextToken(file, last);
-    if (token === undefined) return Math.max(0, seen);
+    if (token === undefined) {
+      if (!interrupted) say('  no new token came');
+      return interrupted ? Math.max(0, seen) : -1;
+    }
     last = token;
     seen++;
     const good = await (issuer as Issuer).introspect(token);

@@ -68,6 +68,31 @@ describe.concurrent('a person’s own login, end to end', () => {
     expect((await h.credmon(['logout']).ended).code).toBe(79);
   });
 
+  test('several providers in one go: each has a login and a bearer token file of its own', async () => {
+    const issuer = await issuerFor();
+    const h = home({ providers: { one: { issuer: issuer.url, scopes }, two: { issuer: issuer.url, scopes } } });
+    const { code, out } = await h.credmon(['login', 'one', 'two', '--json']).ended;
+    expect(code).toBe(0);
+    expect(events(out).flatMap(({ event, provider }) => (event === 'done' ? [provider] : []))).toEqual(['one', 'two']);
+    const [one, two] = await Promise.all(['one', 'two'].map(async (p) => (await h.credmon(['token', p]).ended).out));
+    // Without a default the first provider's is the one that other programs find by themselves; credmond --user agrees.
+    expect([readFileSync(h.bearer, 'utf8'), readFileSync(`${h.bearer}-two`, 'utf8')]).toEqual([one, two]);
+    expect((await h.credmond(['--once']).ended).code).toBe(0);
+    expect([readFileSync(h.bearer, 'utf8'), readFileSync(`${h.bearer}-two`, 'utf8')]).toEqual([one, two]);
+    expect(existsSync(`${h.bearer}-one`)).toBe(false);
+  });
+
+  test('status --watch shows what changes, until it is stopped', async () => {
+    const issuer = await issuerFor();
+    const h = home({ providers: { test: { issuer: issuer.url, scopes } } });
+    const watch = h.credmon(['status', '--watch']);
+    await watch.says(/You are not logged in/);
+    expect((await h.credmon(['login', '--json']).ended).code).toBe(0);
+    await watch.says(/test +fresh/);
+    watch.child.kill('SIGINT');
+    expect((await watch.ended).code).toBe(130);
+  });
+
   test('--plain: words on standard error, nothing on standard output', async () => {
     const issuer = await issuerFor();
     const h = home({ providers: { test: { issuer: issuer.url, scopes } } });

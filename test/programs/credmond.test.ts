@@ -142,6 +142,17 @@ describe.concurrent('signals', () => {
     expect((await end(daemon)).code).toBe(0);
   });
 
+  test('SIGHUP: the log’s level follows', async () => {
+    const issuer = await faultyFor();
+    const p = accessPoint({ credmond: { sweep_interval: 1 }, providers: { test: { issuer: issuer.url } } });
+    const daemon = p.credmond();
+    await there(p.complete);
+    p.write({ credmond: { sweep_interval: 1, debug: true }, providers: { test: { issuer: issuer.url } } });
+    daemon.child.kill('SIGHUP');
+    await daemon.says(/a full pass is over/);
+    expect((await end(daemon)).code).toBe(0);
+  });
+
   test('SIGHUP as soon as our pid is there, as condor_credd may send it, ends nothing', async () => {
     const issuer = await faultyFor();
     const p = accessPoint({ providers: { test: { issuer: issuer.url } } });

@@ -18,7 +18,7 @@ async function wayFor(config: Config, provider: Provider, store: StoreChoice): P
   const accessPoint = config.credDir !== undefined;
   if (accessPoint && provider.secretFile !== undefined && (config.htcondor || isSocket(config.broker.socket)))
     return 'broker';
-  if (accessPoint && isSocket(config.broker.socket) && (await answers(config.broker.socket))) return 'broker';
+  if (accessPoint && (await brokerThere(config))) return 'broker';
   if (accessPoint && config.htcondor) return 'credd';
   if (store === 'auto' && !accessPoint) return 'own';
   throw new Failed({
@@ -42,10 +42,11 @@ export async function openWay(context: LoginContext, store: StoreChoice): Promis
   }
 }
 
-async function answers(socket: string): Promise<boolean> {
-  return (await import('../../broker/client.js')).brokerAnswers(socket);
+/** Whether a broker answers: a socket alone may be a crashed one's. */
+export async function brokerThere(config: Config): Promise<boolean> {
+  return isSocket(config.broker.socket) && (await import('../../broker/client.js')).brokerAnswers(config.broker.socket);
 }
 
-export function isSocket(path: string): boolean {
+function isSocket(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSocket() ?? false;
 }

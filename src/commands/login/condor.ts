@@ -4,7 +4,7 @@ import { Failed } from '../../core/failure.js';
 import type { Health } from '../../core/health.js';
 import type { LoginState, Place } from '../../core/login.js';
 import { issuerOf } from '../../core/provider.js';
-import { missing, sameScopes } from '../../core/scopes.js';
+import { notGranted, sameScopes } from '../../core/scopes.js';
 import type { Settled } from '../../core/snapshot.js';
 import { type EpochMs, seconds } from '../../core/time.js';
 import { readMine, until } from '../../status/read.js';
@@ -97,7 +97,7 @@ export function creddWay(context: LoginContext): Way {
         ...health.trouble,
         what: `stored, but the first token could not be fetched: ${health.trouble.what}`,
       });
-    const lost = token.scopes === undefined ? [] : missing(ask.scopes, token.scopes);
+    const lost = notGranted(ask.scopes, token.scopes);
     const silent = { note: 'HTCondor has it, but credmond has not told of a first token yet. See: credmon status' };
     yield { at: 'done', ask, ...who, place, missing: lost, ...(health ? timesOf(health) : silent) };
   }

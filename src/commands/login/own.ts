@@ -1,10 +1,11 @@
+import { bearerOf } from '../../core/config.js';
 import type { TokenSet } from '../../core/credential.js';
 import { dueAt, spreadOf } from '../../core/due.js';
 import type { LoginState } from '../../core/login.js';
 import { keyOf, stem } from '../../core/names.js';
 import type { Kept } from '../../core/ports.js';
 import { issuerOf } from '../../core/provider.js';
-import { missing, sameScopes } from '../../core/scopes.js';
+import { notGranted, sameScopes } from '../../core/scopes.js';
 import { writeBearer } from '../../stores/bearer.js';
 import { stores } from '../../stores/index.js';
 import { openPersonalStore } from '../../stores/personal.js';
@@ -40,8 +41,7 @@ export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file
       ...(handle !== undefined && { handle }),
     };
     await store.save(id, kept);
-    const first = handle === undefined && (config.preferred ?? provider.name) === provider.name;
-    const bearer = { env, ...(!first && { provider: id }) };
+    const bearer = { env, ...bearerOf(config, { service: provider.name, ...(handle !== undefined && { handle }) }) };
     // The grant is safe already: a file for other programs that cannot be written is worth a word, not a failure.
     const note = await writeBearer(token.accessToken, bearer).then(
       () => undefined,
@@ -52,7 +52,7 @@ export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file
       ask,
       ...whose,
       place,
-      missing: token.scopes === undefined ? [] : missing(ask.scopes, token.scopes),
+      missing: notGranted(ask.scopes, token.scopes),
       expires: token.expires,
       refresh: dueAt(token, config.minimum, spreadOf(keyOf({ user: '', service: id }))),
       ...(note !== undefined && { note }),

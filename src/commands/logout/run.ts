@@ -1,7 +1,7 @@
 import { brokerLogout } from '../../broker/client.js';
 import { loadConfig, requireProviders, unknownProvider } from '../../config/load.js';
 import { readSecret } from '../../config/secret.js';
-import type { Config } from '../../core/config.js';
+import { bearerOf, type Config } from '../../core/config.js';
 import { Failed, failureOf } from '../../core/failure.js';
 import { stem } from '../../core/names.js';
 import type { Kept } from '../../core/ports.js';
@@ -13,7 +13,7 @@ import { removeBearer } from '../../stores/bearer.js';
 import { creddStore } from '../../stores/credd.js';
 import { openPersonalStore } from '../../stores/personal.js';
 import { systemClock as clock } from '../../system/clock.js';
-import { isSocket } from '../login/choose.js';
+import { brokerThere } from '../login/choose.js';
 import { checkNames } from '../names.js';
 
 export interface LogoutOptions {
@@ -63,9 +63,8 @@ async function logoutOwn(
 ): Promise<string> {
   const revoked = await revoke(provider, kept.grant.refreshToken);
   await remove();
-  const id = stem({ service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) });
-  const first = kept.handle === undefined && (config.preferred ?? kept.provider) === kept.provider;
-  await removeBearer({ env: process.env, ...(!first && { provider: id }) });
+  const id = { service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
+  await removeBearer({ env: process.env, ...bearerOf(config, id) });
   return `removed here; ${revoked}`;
 }
 
@@ -94,7 +93,7 @@ async function logoutCondor(
 ): Promise<string | undefined> {
   const stop = AbortSignal.timeout(patience * 1000 * 2);
   const request = { provider: provider.name, ...(handle !== undefined && { handle }) };
-  if (isSocket(config.broker.socket)) {
+  if (provider.secretFile !== undefined || (await brokerThere(config))) {
     const id = await brokerLogout({ ...config.broker, request, stop, clock });
     const mine = () =>
       readMine(config.statusDir, process.getuid?.() ?? -1)?.settled?.find((settled) => settled.id === id);

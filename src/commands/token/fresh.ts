@@ -1,9 +1,9 @@
 import { userInfo } from 'node:os';
 import { loadConfig, requireProviders, unknownProvider } from '../../config/load.js';
 import { readSecret } from '../../config/secret.js';
-import type { Config } from '../../core/config.js';
+import { bearerOf, type Config } from '../../core/config.js';
 import { Failed, failureOf } from '../../core/failure.js';
-import { type CredentialId, stem } from '../../core/names.js';
+import type { CredentialId } from '../../core/names.js';
 import type { Kept, TokenStore } from '../../core/ports.js';
 import { findProvider } from '../../core/provider.js';
 import { seconds } from '../../core/time.js';
@@ -42,10 +42,8 @@ async function refreshed(config: Config, store: TokenStore, kept: Kept, stop: Ab
   const provider = findProvider(config.providers, kept.provider) ?? unknownProvider(config, kept.provider);
   const user = userInfo().username;
   const id: CredentialId = { user, service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
-  const first = kept.handle === undefined && (config.preferred ?? kept.provider) === kept.provider;
   const credentials = ownCredentials(store, user, async ({ token }) => {
-    const written =
-      token && writeBearer(token.accessToken, { env: process.env, ...(!first && { provider: stem(id) }) });
+    const written = token && writeBearer(token.accessToken, { env: process.env, ...bearerOf(config, id) });
     // Whoever asked for a token gets it, also where there is no place for the file.
     await written?.catch((thrown) => failureOf(thrown) ?? Promise.reject(thrown));
   });
