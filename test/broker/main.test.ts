@@ -1,17 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chownSync, existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { brokerAnswers, brokerLogin, brokerLogout } from '../../src/broker/client.js';
 import { systemClock } from '../../src/system/clock.js';
 import { confidentialClient, startIssuer } from '../helpers/issuer.js';
+import { programs } from '../helpers/programs.js';
 import { asNobody, cleanup, never, type Place, placeIn, Raw, room } from './kit.js';
 
 const root = process.getuid?.() === 0;
 asNobody();
 
-const program = fileURLToPath(new URL('../../bin/credmon-broker.js', import.meta.url));
+const program = join(programs, 'bin', 'credmon-broker.js');
 
 /** As root, for as long as `work` takes: the tests' process can go back and forth. */
 function asRoot<T>(work: () => T): T {

@@ -14,10 +14,10 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, vi } from 'vitest';
 import { type Faulty, type FaultyOptions, startFaulty } from '../helpers/faulty.js';
 import { type Issuer, type IssuerOptions, publicClient, startIssuer } from '../helpers/issuer.js';
+import { programs } from '../helpers/programs.js';
 
 const cleanups: (() => unknown)[] = [];
 /** When all tests of the file are over: they run side by side, and each is a process or two. */
@@ -29,7 +29,7 @@ afterAll(async () => {
 export const weAreRoot = process.getuid?.() === 0;
 export const nobody = 65534;
 
-const program = (name: string): string => fileURLToPath(new URL(`../../bin/${name}.js`, import.meta.url));
+const program = (name: string): string => join(programs, 'bin', `${name}.js`);
 
 /** Until something is so, looked at often; throws what it waited for. */
 export const until = (ask: () => unknown, what: string, timeout = 10_000): Promise<unknown> =>

@@ -1,8 +1,8 @@
 import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import { programs } from '../helpers/programs.js';
 
 /** An empty folder of our own, removed when the test is over. */
 export function room(): string {
@@ -12,7 +12,7 @@ export function room(): string {
 }
 
 /** A built file of ours, for what needs a process of its own. */
-export const built = (path: string): string => fileURLToPath(new URL(`../../dist/${path}`, import.meta.url));
+export const built = (path: string): string => join(programs, 'dist', path);
 
 const nobody = 65534;
 
