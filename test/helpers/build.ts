@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 
 const project = resolve(import.meta.dirname, '../..');
 
@@ -26,8 +25,5 @@ export default function build(): () => void {
 /** Of those that the bundles leave out; keytar may be absent. */
 function copyPackage(name: string, to: string): void {
   const from = join(project, 'node_modules', name);
-  if (!existsSync(from)) return;
-  cpSync(dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)), join(to, 'node_modules', name), {
-    recursive: true,
-  });
+  if (existsSync(from)) cpSync(from, join(to, 'node_modules', name), { recursive: true });
 }
