@@ -9,6 +9,11 @@ import { programs } from '../helpers/programs.js';
 import { asNobody, cleanup, never, type Place, placeIn, Raw, room } from './kit.js';
 
 const root = process.getuid?.() === 0;
+const { version } = JSON.parse(readFileSync(join(programs, 'package.json'), 'utf8'));
+// Loads the provider and the HTTP client while we may still look into the project's folder.
+const early = await startIssuer();
+await early.introspect('not.a.token');
+await early.stop();
 asNobody();
 
 const program = join(programs, 'bin', 'credmon-broker.js');
@@ -88,7 +93,6 @@ const options = (place: Place, provider: string) => ({
 
 describe('credmon-broker', () => {
   test('--version and --help, also for root', async () => {
-    const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
     expect(await start(['--version'], { stay: true }).ended).toEqual({
       code: 0,
       out: `credmon-broker ${version}\n`,

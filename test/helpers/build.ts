@@ -13,7 +13,7 @@ const project = resolve(import.meta.dirname, '../..');
 export default function build(): () => void {
   execFileSync('npm', ['run', '-s', 'build'], { cwd: project, stdio: 'inherit' });
   if (process.getuid?.() !== 0) return () => {};
-  const copy = mkdtempSync(join(tmpdir(), 'credmon-programs-'));
+  const copy = mkdtempSync(join(tmpdir(), 'credmon-built-'));
   chmodSync(copy, 0o755);
   for (const part of ['bin', 'dist', 'package.json'])
     cpSync(join(project, part), join(copy, part), { recursive: true });
