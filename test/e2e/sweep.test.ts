@@ -36,7 +36,8 @@ describe.skipIf(obstacle)(`condor_credd's sweep${obstacle ? ` (skipped: ${obstac
   const there = (name: string) => existsSync(path(`${credentials}/${name}`));
 
   beforeAll(async () => {
-    [issuer, other] = await Promise.all([startIssuerProcess({ life: 20 }), startIssuerProcess({ life: 20 })]);
+    // A refresh is due some 5 s after the login: after the hold, and before any sweep however quickly the jobs end.
+    [issuer, other] = await Promise.all([startIssuerProcess({ life: 14 }), startIssuerProcess({ life: 14 })]);
     await installCredmon();
     await putSecret();
     const providers = providerKnobs('cilogon', issuer) + providerKnobs('osdf', other);
