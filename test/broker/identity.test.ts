@@ -19,6 +19,7 @@ import { handClock, listLog, room } from './kit.js';
 
 const root = process.getuid?.() === 0;
 /** Not even root may everywhere. */
+/** Only root mounts, and not in every container; what is decided of it is tested above without. */
 const mounts = root && canMount();
 
 function canMount(): boolean {

@@ -65,6 +65,7 @@ describe('condor_config_val', () => {
     expect((await readKnobs(env(directory)))?.get('asked')).toBe('-dump -expanded');
   });
 
+  // Where HTCondor is installed there is always one: /usr/bin is looked at whatever PATH says.
   test.skipIf(existsSync('/usr/bin/condor_config_val'))('that is not there is no trouble', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'knobs-'));
     onTestFinished(() => rmSync(directory, { recursive: true }));

@@ -95,6 +95,7 @@ describe('where it is read', () => {
     expect((await failure(loadConfig({ env }))).what).toBe('condor_config_val: Error: bad line 7');
   });
 
+  // On a machine with HTCondor, or with a system-wide file, there is something after all.
   test.skipIf(existsSync('/usr/bin/condor_config_val') || existsSync('/etc/credmon/credmon.toml'))(
     'nothing anywhere is no failure until a provider is needed',
     async () => {
