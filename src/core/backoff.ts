@@ -6,10 +6,12 @@ const longestAsked = 3600;
 
 /**
  * How long to wait after `failures` in a row (1 is the first). `chance` in [0, 1) takes up to a quarter off, so that
- * those who failed together do not come back together. `asked` is Retry-After: kept to, up to an hour.
+ * those who failed together do not come back together. `asked` is Retry-After: kept to, up to an hour. `longest`: no longer
+ * of its own accord than this, where something is lost by waiting.
  */
-export function backoff(failures: number, chance: number, asked?: Seconds): Seconds {
-  const base = table[Math.min(Math.max(failures, 1), table.length) - 1] as number;
+export function backoff(failures: number, chance: number, asked?: Seconds, longest?: Seconds): Seconds {
+  const whole = table[Math.min(Math.max(failures, 1), table.length) - 1] as number;
+  const base = Math.min(whole, longest ?? whole);
   const own = base * (1 - 0.25 * chance);
   return seconds(Math.max(own, Math.min(asked ?? 0, longestAsked)));
 }

@@ -1,4 +1,7 @@
+import type { MapRule } from './identity.js';
+import type { Loopback } from './loopback.js';
 import { type CredentialId, stem } from './names.js';
+import type { Policy } from './policy.js';
 import type { Provider } from './provider.js';
 import type { Seconds } from './time.js';
 
@@ -16,10 +19,23 @@ export interface Config {
   readonly htcondor: boolean;
   /** What must be left of a token on disk, always: CREDMON_OAUTH_TOKEN_MINIMUM. */
   readonly minimum: Seconds;
+  /** Tokens of Vault are fetched anew when they are this old: CREDMON_OAUTH_TOKEN_REFRESH. */
+  readonly refresh?: Seconds;
+  /** How long before a login ends people are told. */
+  readonly warning: Seconds;
+  /** Services that HTCondor's configuration gives to other credmons. */
+  readonly others: readonly string[];
+  /** All names that services go by here: the providers', then the others', none of them twice. */
+  readonly names: readonly string[];
+  /** What gets tokens into Vault's and Pelican's credentials: HTCondor's own storer, where it is not where it usually is. */
+  readonly otherStorer?: string;
   /** How often the whole credential directory is looked through, in case the file system's events missed something. */
   readonly sweep: Seconds;
+  readonly metrics: MetricsSettings;
   readonly log: LogSettings;
   readonly broker: BrokerSettings;
+  /** ssh logins by the device flow. Absent: there are none. */
+  readonly pam?: PamSettings;
   /** Folder of the status snapshots: `all.json` for root, `<uid>.json` for each person. */
   readonly statusDir: string;
 }
@@ -35,6 +51,13 @@ export function bearerOf(
   const [first] = config.providers.keys();
   if (handle === undefined && service === (config.preferred ?? first)) return {};
   return { provider: stem({ service, ...(handle !== undefined && { handle }) }) };
+}
+
+/** Where Prometheus finds what credmond counts. Absent: not there. */
+export interface MetricsSettings {
+  /** For node_exporter's textfile collector: ends with `.prom`. */
+  readonly file?: string;
+  readonly listen?: Loopback;
 }
 
 export interface LogSettings {
@@ -58,4 +81,25 @@ export interface BrokerSettings {
   readonly start: boolean;
   /** Local account that the broker runs as when root starts it. */
   readonly account: string;
+}
+
+/** The broker's door for sshd: who may log in there, and how. */
+export interface PamSettings {
+  /** Of a device flow, with an issuer whose ID tokens can be verified. */
+  readonly provider: string;
+  /** Unix socket that the PAM module connects to; only root may. */
+  readonly socket: string;
+  /** Folder with a file a user: whose account it is, by (iss, sub). */
+  readonly identitiesDir: string;
+  /** At least one. */
+  readonly map: readonly MapRule[];
+  readonly policy: Policy;
+  /** Whether sshd must have verified a public key (or another factor) before. */
+  readonly firstFactor: 'required' | 'optional';
+  /** `auto`: after a first factor only, since a QR code is approved without typing anything (RFC 8628 §5.4). */
+  readonly qr: 'auto' | 'always' | 'never';
+  /** Accounts below it are the system's. */
+  readonly minUid: number;
+  /** Whether the first identity that logs in to an account is the only one from then on. */
+  readonly pin: boolean;
 }

@@ -67,6 +67,9 @@ export class Failed extends Error {
   }
 }
 
+/** There was no connection, so that nothing of the request can have been heard. */
+export class Unsent extends Failed {}
+
 export function fail(kind: FailureKind, what: string, hint?: string, cause?: unknown): never {
   throw new Failed(hint === undefined ? { kind, what } : { kind, what, hint }, cause === undefined ? {} : { cause });
 }

@@ -9,7 +9,18 @@ export interface Ask {
   /** The issuer's URL, or the token endpoint's origin where there is no issuer. */
   readonly issuer: string;
   readonly handle?: string;
+  /** Of several credentials: those of all together. */
   readonly scopes: Scopes;
+  readonly audience?: string;
+  /** What else the one approval is for: each is made from the same login. */
+  readonly also?: readonly Companion[];
+  /** The handle ('' for none) of the login that is there already, and from which it is made: nobody has to approve. */
+  readonly from?: string;
+}
+
+/** A further credential of the same login. */
+export interface Companion {
+  readonly handle?: string;
   readonly audience?: string;
 }
 

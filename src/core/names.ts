@@ -43,9 +43,13 @@ export function stem(id: Pick<CredentialId, 'service' | 'handle'>): string {
 /** `user/service_handle`: names a credential within one machine. */
 export const keyOf = (id: CredentialId): string => `${id.user}/${stem(id)}`;
 
+/** Whose it is, by its key. */
+export const userOf = (key: string): string => key.slice(0, key.indexOf('/'));
+
 /**
  * Reads a stem back. A service may itself hold underscores (`dune_production`), so the longest of `services`
- * that fits wins; compared without regard to case, as HTCondor compares knob names. Undefined: none fits.
+ * that fits wins; compared without regard to case, as HTCondor compares knob names. `*` fits what no other does.
+ * Undefined: none fits.
  */
 export function parseStem(
   text: string,
@@ -53,13 +57,18 @@ export function parseStem(
 ): { readonly service: string; readonly provider: string; readonly handle?: string } | undefined {
   const lower = text.toLowerCase();
   let best: string | undefined;
+  let rest: string | undefined;
   for (const name of services) {
+    if (name === '*') rest = name;
     const candidate = name.toLowerCase();
     const fits = lower === candidate || lower.startsWith(`${candidate}_`);
     if (fits && (best === undefined || name.length > best.length)) best = name;
   }
-  if (best === undefined) return undefined;
-  const service = text.slice(0, best.length);
+  // Where every name is somebody's, which part of it is a handle cannot be told.
+  if (best === undefined)
+    return rest && nameTrouble(text) === undefined ? { service: text, provider: rest } : undefined;
+  // Mostly the very string: there may be very many of them.
+  const service = text.startsWith(best) ? best : text.slice(0, best.length);
   // A Kelvin sign is a k in lower case.
   if (nameTrouble(service) !== undefined) return undefined;
   if (text.length === best.length) return { service, provider: best };

@@ -1,3 +1,5 @@
+import { type EpochMs, epochMs } from './time.js';
+
 /** Steps of the wall clock smaller than this are slewing and rounding, not jumps. */
 const jump = 1000;
 
@@ -24,4 +26,25 @@ export class ScheduleTime {
     }
     return steady + this.#lead;
   }
+}
+
+/** One moment on both clocks. */
+export interface Moment {
+  readonly wall: EpochMs;
+  readonly steady: number;
+}
+
+export const momentOf = (clock: { now(): EpochMs; steady(): number }): Moment => ({
+  wall: clock.now(),
+  steady: clock.steady(),
+});
+
+/**
+ * When an answer was made, at the earliest, by the wall clock as it is now: the machine may have slept between request and
+ * answer, during which the steady clock stands still, and the wall clock may have been set back.
+ */
+export function madeAt(sent: Moment, received: Moment): EpochMs {
+  // The steady clock has fractions of a millisecond, which the wall clock has not.
+  const took = Math.floor(received.steady - sent.steady);
+  return epochMs(received.wall - Math.max(0, received.wall - sent.wall, took));
 }

@@ -23,6 +23,19 @@ export function plain(text: unknown, longest = 200): string {
   return `${clean.slice(0, longest - 1).replace(/\p{Cs}$/u, '')}…`;
 }
 
+export const capital = (words: string): string => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** Quotes, dashes and ellipses as ASCII has them, for terminals and shells that are sure of nothing else. All else stays. */
+export const typewritten = (text: string): string =>
+  text
+    .replace(/[\u2018\u2019]/g, "'")
+    .replace(/[\u201C\u201D]/g, '"')
+    .replace(/[\u2010-\u2015]/g, '-')
+    .replaceAll('\u2026', '...');
+
+/** `0644`: the permissions of a file, as chmod(1) takes them. */
+export const octal = (mode: number | bigint): string => (Number(mode) & 0o7777).toString(8).padStart(4, '0');
+
 /** JSON in one line that acts on no terminal: what JSON itself leaves as it is (C1, bidirectional controls) is escaped. */
 export function harmlessJson(value: unknown): string {
   const written = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;

@@ -35,3 +35,11 @@ export function spell(span: number): string {
   }
   return `${Math.round(s / 86_400)} days`;
 }
+
+/** "2026-11-25 14:05 UTC": a moment, for people who may read it later than it was written. */
+export function utc(at: EpochMs): string {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime())
+    ? 'a day beyond reckoning'
+    : `${date.toISOString().slice(0, -8).replace('T', ' ')} UTC`;
+}

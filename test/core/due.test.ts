@@ -31,6 +31,17 @@ describe('when a token is refreshed', () => {
     );
   });
 
+  test('a bit earlier than that, for the refresh itself and another try', () => {
+    const [from, life, minimum] = [1_000_000, 1200, 360];
+    expect(from + life * 1000 - dueAt(lifeOf(from, life), seconds(minimum), 0.9999)).toBeGreaterThan(
+      (minimum + 59) * 1000,
+    );
+    // Of a day none needs more than a minute.
+    const early = from + 86_400_000 - dueAt(lifeOf(from, 86_400), seconds(40_000), 0.9999);
+    expect(early).toBeGreaterThan(40_059_000);
+    expect(early).toBeLessThan(40_070_000);
+  });
+
   test('between 50 % and 70 % of a life that is long for its minimum', () => {
     fc.assert(
       fc.property(issued, fc.integer({ min: 1, max: 30 * 86_400 }), spread, (from, life, s) => {

@@ -52,4 +52,7 @@ test('it is an order', () => {
 test('the command that mends it', () => {
   expect(loginCommand({ provider: 'osdf' })).toBe('credmon login osdf');
   expect(loginCommand({ provider: 'osdf', handle: 'x' })).toBe('credmon login osdf --handle x');
+  expect(loginCommand({ provider: 'osdf', scopes: ['storage.read:/data'], audience: 'https://x' })).toBe(
+    'credmon login osdf --scope storage.read:/data --audience https://x',
+  );
 });

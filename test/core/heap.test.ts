@@ -1,72 +1,72 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Heap } from '../../src/core/heap.js';
+import { Heap, Places } from '../../src/core/heap.js';
 
-type Act =
-  | { readonly do: 'set'; readonly name: string; readonly at: number }
-  | ({ readonly do: 'delete' | 'take' } & { readonly name: string });
-
-const name = fc.constantFrom(...'abcdefghijklmnop');
-const act: fc.Arbitrary<Act> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('set' as const), name, at: fc.integer({ min: -5, max: 20 }) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('delete' as const), name }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('take' as const), name }) },
+const job = fc.nat(15);
+const act = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('add' as const), job, at: fc.integer({ min: -5, max: 20 }) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('delete' as const), job }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('take' as const), job }) },
 );
 
-/** The least time in the model, or undefined. */
-const least = (model: ReadonlyMap<string, number>) => [...model.values()].sort((a, b) => a - b)[0];
+function places(size = 16): Places {
+  const made = new Places();
+  made.grow(size);
+  return made;
+}
 
-test('whatever is done to it, the first is the earliest, and each name stands in it once', () => {
+const least = (model: ReadonlyMap<number, number>) => (model.size === 0 ? undefined : Math.min(...[...model.values()]));
+
+test('whatever is done to two of the same places, the first of each is its earliest, and each job stands in one', () => {
   fc.assert(
-    fc.property(fc.array(act, { maxLength: 120 }), (acts) => {
-      const heap = new Heap();
-      const model = new Map<string, number>();
-      for (const step of acts) {
-        if (step.do === 'set') {
-          heap.set(step.name, step.at);
-          model.set(step.name, step.at);
-        } else {
-          const gone = step.do === 'take' ? heap.peek()?.name : step.name;
-          if (gone !== undefined) expect(heap.delete(gone)).toBe(model.delete(gone));
+    fc.property(fc.array(fc.tuple(fc.nat(1), act), { maxLength: 150 }), (acts) => {
+      const shared = places();
+      const both = [0, 1].map(() => ({ heap: new Heap(shared), model: new Map<number, number>() }));
+      for (const [which, step] of acts) {
+        const { heap, model } = both[which] as (typeof both)[number];
+        const job = step.do === 'take' ? (heap.first ?? 0) : step.job;
+        for (const one of both) if (one.model.delete(job)) one.heap.delete(job);
+        if (step.do === 'add') {
+          heap.add(job, step.at);
+          model.set(job, step.at);
         }
-        expect(heap.size).toBe(model.size);
-        expect(heap.peek()?.at).toBe(least(model));
-        const first = heap.peek();
-        if (first) expect(model.get(first.name)).toBe(first.at);
-        for (const known of 'abcdefghijklmnop') expect(heap.at(known)).toBe(model.get(known));
+        for (const one of both) {
+          expect(one.heap.size).toBe(one.model.size);
+          expect(one.heap.first === undefined ? undefined : shared.at[one.heap.first]).toBe(least(one.model));
+          if (one.heap.first !== undefined) expect(one.model.has(one.heap.first)).toBe(true);
+        }
+        for (let n = 0; n < 16; n++)
+          expect((shared.place[n] as number) >= 0).toBe(both.some(({ model }) => model.has(n)));
       }
-      const drained: number[] = [];
-      for (let next = heap.peek(); next; next = heap.peek()) {
-        drained.push(next.at);
-        heap.delete(next.name);
+      for (const { heap, model } of both) {
+        const drained: number[] = [];
+        for (let first = heap.first; first !== undefined; first = heap.first) {
+          drained.push(shared.at[first] as number);
+          heap.delete(first);
+        }
+        expect(drained).toEqual([...model.values()].sort((a, b) => a - b));
       }
-      expect(drained).toEqual([...model.values()].sort((a, b) => a - b));
     }),
   );
 });
 
-test('a name set again moves, both ways', () => {
-  const heap = new Heap();
-  for (const [who, at] of [
-    ['a', 1],
-    ['b', 2],
-    ['c', 3],
-  ] as const)
-    heap.set(who, at);
-  heap.set('a', 9);
-  expect(heap.peek()).toEqual({ name: 'b', at: 2 });
-  heap.set('c', 0);
-  expect(heap.peek()).toEqual({ name: 'c', at: 0 });
-  expect(heap.size).toBe(3);
+test('it grows, and so do the places, with what is in them', () => {
+  const shared = places(8);
+  const heap = new Heap(shared);
+  for (let n = 0; n < 8; n++) heap.add(n, -n);
+  shared.grow(4096);
+  for (let n = 8; n < 4096; n++) heap.add(n, -n);
+  expect([heap.size, heap.first]).toEqual([4096, 4095]);
+  for (let n = 4095; n > 0; n--) heap.delete(n);
+  expect([heap.size, heap.first, shared.at[0]]).toEqual([1, 0, -0]);
 });
 
-test('empty, unknown, never and no time at all', () => {
-  const heap = new Heap();
-  expect(heap.peek()).toBeUndefined();
-  expect(heap.delete('nobody')).toBe(false);
-  expect(() => heap.set('a', Number.NaN)).toThrow(RangeError);
+test('empty, never and no time at all', () => {
+  const heap = new Heap(places());
+  expect(heap.first).toBeUndefined();
+  expect(() => heap.add(0, Number.NaN)).toThrow(RangeError);
   expect(heap.size).toBe(0);
-  heap.set('never', Number.POSITIVE_INFINITY);
-  heap.set('soon', 1);
-  expect(heap.peek()?.name).toBe('soon');
+  heap.add(1, Number.POSITIVE_INFINITY);
+  heap.add(2, 1);
+  expect(heap.first).toBe(2);
 });

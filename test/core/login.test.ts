@@ -32,7 +32,7 @@ test('a place in words', () => {
   expect(placeInWords({ kind: 'file', path: '/x', because: 'no D-Bus' })).toBe('in /x (no D-Bus)');
 });
 
-const provider = (name: string): Provider => ({ name, clientId: 'c', scopes: [], bare: false });
+const provider = (name: string): Provider => ({ name, flow: 'device', clientId: 'c', scopes: [], bare: false });
 
 test('a provider is found without regard to case, the exact name first', () => {
   const [lower, upper] = [provider('osdf'), provider('OSDF')];

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ScheduleTime } from '../../src/core/steady.js';
+import { madeAt, ScheduleTime } from '../../src/core/steady.js';
+import { epochMs } from '../../src/core/time.js';
 
 const hour = 3_600_000;
 const wall = 1_800_000_000_000;
@@ -70,4 +71,17 @@ describe('the time of a schedule', () => {
       }),
     );
   });
+});
+
+describe('when an answer was made', () => {
+  const at = (wallAt: number, steady: number) => ({ wall: epochMs(wallAt), steady });
+  test.each([
+    ['in a second, as long as it took', at(wall + 1000, 1500), wall],
+    ['while the machine slept an hour, before that', at(wall + hour, 1500), wall],
+    ['with a steady clock that runs on in sleep', at(wall + hour, 500 + hour), wall],
+    ['while the clock was set back an hour, by the clock as it is now', at(wall - hour + 1000, 1500), wall - hour],
+    ['while the clock was set forward, rather too early than too late', at(wall + hour + 1000, 1500), wall],
+    ['at once', at(wall, 500), wall],
+    ['in whole milliseconds, by a steady clock that has parts of them', at(wall + 10, 511.6), wall - 1],
+  ])('%s', (_, received, expected) => expect(madeAt(at(wall, 500), received)).toBe(expected));
 });
