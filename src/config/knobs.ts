@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { Failed } from '../core/failure.js';
 
 /** HTCondor's configuration: upper-case names to expanded values, and the names as they were written. */
@@ -8,9 +10,14 @@ export interface Knobs {
   readonly names: readonly string[];
 }
 
+let last: Knobs | undefined;
+
+/** What condor_config_val answered last, for whoever does not want to wait for it again. */
+export const lastKnobs = (): Knobs | undefined => last;
+
 /**
- * All knobs by one call of condor_config_val; undefined on a machine that has no such program. Throws Failed, also when
- * it has not answered after `limitMs`: it can stand still for 5 s when the host's own name does not resolve.
+ * All knobs by one call of condor_config_val; undefined on a machine that has no such program. Throws Failed: 'config', or
+ * 'transient' when it has not answered after `limitMs`. It can stand still for 5 s when the host's own name does not resolve.
  */
 export async function readKnobs(env: NodeJS.ProcessEnv, limitMs = 12_000): Promise<Knobs | undefined> {
   const path = [env.PATH, '/usr/bin', '/usr/local/bin'].filter(Boolean).join(':');
@@ -20,9 +27,15 @@ export async function readKnobs(env: NodeJS.ProcessEnv, limitMs = 12_000): Promi
       ['-dump', '-expanded'],
       { env: { ...env, PATH: path }, timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
-        if (error === null) return resolve(parseKnobs(stdout));
-        if (error.code === ('ENOENT' as unknown)) return resolve(undefined);
-        const why = error.killed ? `gave no answer within ${limitMs / 1000} s` : (stderr.trim().split('\n')[0] ?? '');
+        if (error === null) {
+          last = parseKnobs(stdout);
+          return resolve(last);
+        }
+        const code: unknown = error.code;
+        // execvp(3) tells of a folder in PATH that may not be looked into as it does of a program that may not be run.
+        if (code === 'ENOENT' || (code === 'EACCES' && !isIn(path))) return resolve(undefined);
+        if (error.killed) return reject(silent(limitMs));
+        const [why] = stderr.trim().split('\n');
         reject(
           new Failed({
             kind: 'config',
@@ -34,6 +47,16 @@ export async function readKnobs(env: NodeJS.ProcessEnv, limitMs = 12_000): Promi
     );
   });
 }
+
+/** Nothing is wrong with the configuration: a later start, or the next SIGHUP, may find it. */
+const silent = (limitMs: number): Failed =>
+  new Failed({
+    kind: 'transient',
+    what: `condor_config_val: gave no answer within ${limitMs / 1000} s`,
+    hint: 'see whether this machine’s own name resolves: time getent hosts "$(hostname -f)"',
+  });
+
+const isIn = (path: string): boolean => path.split(':').some((folder) => existsSync(join(folder, 'condor_config_val')));
 
 /** Reads what `condor_config_val -dump -expanded` prints: `NAME = value` lines between comments. */
 export function parseKnobs(dump: string): Knobs {

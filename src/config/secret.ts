@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Failed } from '../core/failure.js';
+import { octal } from '../core/text.js';
 
 const longest = 4096;
 
@@ -24,8 +25,7 @@ export async function readSecret(file: string): Promise<string> {
     const stat = await handle.stat();
     if (!stat.isFile()) throw refuse('is not a plain file', 'name a file that holds the secret in its first line');
     if ((stat.mode & 0o077) !== 0) {
-      const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
-      throw refuse(`is open to others (mode ${mode})`, `run: chmod 0400 ${file}`);
+      throw refuse(`is open to others (mode ${octal(stat.mode)})`, `run: chmod 0400 ${file}`);
     }
     if (stat.size > longest)
       throw refuse(`is too large for a secret (${stat.size} bytes)`, 'the first line must be the secret');

@@ -1,9 +1,9 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { parseKnobs, readKnobs } from '../../src/config/knobs.js';
+import { lastKnobs, parseKnobs, readKnobs } from '../../src/config/knobs.js';
 
 /** A folder for PATH with this as condor_config_val. */
 function fake(script: string): string {
@@ -62,7 +62,11 @@ describe('what condor_config_val -dump prints', () => {
 describe('condor_config_val', () => {
   test('is asked once, for everything', async () => {
     const directory = fake('echo "# comment"; echo "ASKED = $*"');
-    expect((await readKnobs(env(directory)))?.get('asked')).toBe('-dump -expanded');
+    const knobs = await readKnobs(env(directory));
+    expect(knobs?.get('asked')).toBe('-dump -expanded');
+    // Whoever does not want to ask again has that.
+    await expect(readKnobs(env(fake('exit 1')))).rejects.toThrow();
+    expect(lastKnobs()).toBe(knobs);
   });
 
   // Where HTCondor is installed there is always one: /usr/bin is looked at whatever PATH says.
@@ -71,6 +75,25 @@ describe('condor_config_val', () => {
     onTestFinished(() => rmSync(directory, { recursive: true }));
     expect(await readKnobs({ PATH: directory })).toBeUndefined();
     expect(await readKnobs({})).toBeUndefined();
+  });
+
+  // Root looks into every folder.
+  test.skipIf(existsSync('/usr/bin/condor_config_val') || process.getuid?.() === 0)(
+    'that is not there is no trouble either where PATH has a folder that may not be looked into (skipped for root)',
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'knobs-'));
+      onTestFinished(() => rmSync(directory, { recursive: true }));
+      mkdirSync(join(directory, 'closed'), { mode: 0o000 });
+      expect(await readKnobs({ PATH: `${join(directory, 'closed')}:/bin` })).toBeUndefined();
+    },
+  );
+
+  test('that may not be run is said', async () => {
+    const directory = fake('echo "A = 1"');
+    chmodSync(join(directory, 'condor_config_val'), 0o600);
+    await expect(readKnobs(env(directory))).rejects.toMatchObject({
+      failure: { kind: 'config', what: expect.stringContaining('EACCES') },
+    });
   });
 
   test('that fails says why', async () => {
@@ -93,7 +116,7 @@ describe('condor_config_val', () => {
     ['leaves a child behind that holds its output', 'sleep 60 & wait'],
   ])('that %s is given up', async (_, script) => {
     await expect(readKnobs(env(fake(script)), 100)).rejects.toMatchObject({
-      failure: { kind: 'config', what: 'condor_config_val: gave no answer within 0.1 s' },
+      failure: { kind: 'transient', what: 'condor_config_val: gave no answer within 0.1 s' },
     });
   });
 

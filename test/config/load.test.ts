@@ -161,6 +161,7 @@ scopes = "z, a a"
         'a',
         {
           name: 'a',
+          flow: 'device',
           tokenUrl: 'https://a.example/token',
           deviceUrl: 'http://127.0.0.1:99/device',
           revocationUrl: 'https://a.example/revoke',
@@ -174,7 +175,10 @@ scopes = "z, a a"
           bare: true,
         },
       ],
-      ['b', { name: 'b', issuer: 'https://b.example', clientId: 'you', scopes: ['a', 'z'], bare: false }],
+      [
+        'b',
+        { name: 'b', flow: 'device', issuer: 'https://b.example', clientId: 'you', scopes: ['a', 'z'], bare: false },
+      ],
     ]);
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.providers.get('a'))).toBe(true);
@@ -217,6 +221,18 @@ scopes = "z, a a"
     ['token_minimum = -1', 'token_minimum must be at least 0 seconds'],
     ['token_minimum = 90000', 'token_minimum must be at most 86400 seconds'],
     ['credmond.sweep_interval = 0', 'credmond.sweep_interval must be at least 1 seconds'],
+    ['credmond.metrics_file = "node/credmon.prom"', 'credmond.metrics_file must be an absolute path'],
+    ['credmond.metrics_file = "/node/../etc/credmon.prom"', 'credmond.metrics_file must not have ".." in it'],
+    [
+      'credmond.metrics_file = "/node/credmon"',
+      'credmond.metrics_file must end with .prom: other files are not read by node_exporter',
+    ],
+    ['credmond.metrics_file = "/node/.prom"', /^file\.toml: credmond\.metrics_file must end with \.prom/],
+    ['credmond.metrics_listen = 9815', 'credmond.metrics_listen must be text'],
+    [
+      'credmond.metrics_listen = "0.0.0.0:9815"',
+      /^file\.toml: credmond\.metrics_listen must be a loopback address and a port, such as 127\.0\.0\.1:9815/,
+    ],
     ['credmond.max_log = "1 Mb"', 'credmond.max_log must be a number of bytes'],
     ['credmond.max_log = 1.5', 'credmond.max_log must be a number of bytes'],
     ['credmond.max_log = -1', 'credmond.max_log must be a number of bytes'],
@@ -274,13 +290,20 @@ describe('HTCondor’s configuration', () => {
       CILOGON_TOKEN_USE_JSON: 'False',
       CILOGON_TOKEN_LIFETIME: '900',
       CREDMON_SWEEP_INTERVAL: '10',
+      CREDMON_METRICS_FILE: '/var/lib/prometheus/node-exporter/credmon.prom',
+      CREDMON_METRICS_LISTEN: 'localhost:9815',
       SEC_CREDENTIAL_REFRESH: '60',
     });
     const config = await loadConfig({ env });
     expect(config).toMatchObject({ htcondor: true, minimum: 120, sweep: 10, preferred: 'CILogon' });
     expect(config.statusDir).toBe('/var/lib/credmon/status');
+    expect(config.metrics).toEqual({
+      file: '/var/lib/prometheus/node-exporter/credmon.prom',
+      listen: { host: '127.0.0.1', port: 9815 },
+    });
     expect(config.providers.get('CILogon')).toEqual({
       name: 'CILogon',
+      flow: 'device',
       issuer: 'https://cilogon.org/oauth2',
       clientId: 'cilogon:/client_id/1',
       scopes: ['openid', 'org.cilogon.userinfo'],
@@ -292,7 +315,9 @@ describe('HTCondor’s configuration', () => {
   test.each([
     [{ ...knobs, CREDMON_PROVIDER_NAMES: 'osdf' }, 'osdf_CLIENT_ID is missing'],
     [{ CREDMON_PROVIDER_NAMES: 'osdf', OSDF_CLIENT_ID: 'x' }, 'osdf_ISSUER is missing'],
+    [{ ...knobs, CREDMON_METRICS_LISTEN: '*:9815' }, 'CREDMON_METRICS_LISTEN must be a loopback address and a port'],
     [{ ...knobs, cilogon_ISSUER: 'http://cilogon.org' }, 'cilogon_ISSUER must be an https URL'],
+    [{ ...knobs, cilogon_FLOW: 'exchnage' }, 'cilogon_FLOW must be one of device, exchange, client'],
     [{ ...knobs, CILOGON_CLIENT_SECRET_FILE: 'secret' }, 'cilogon_CLIENT_SECRET_FILE must be an absolute path'],
     [
       { ...knobs, CREDMON_OAUTH_TOKEN_MINIMUM: '5 min' },
@@ -310,6 +335,20 @@ describe('HTCondor’s configuration', () => {
   test('an issuer without device flow is enough where grants come from elsewhere', async () => {
     condor({ CREDMON_PROVIDER_NAMES: 'x', X_TOKEN_URL: 'https://x.example/token', X_CLIENT_ID: 'me' });
     expect((await loadConfig({ env })).providers.get('x')).toMatchObject({ tokenUrl: 'https://x.example/token' });
+  });
+
+  test('all names of services are told once, whatever their case, the providers’ first', async () => {
+    condor({
+      ...knobs,
+      CREDMON_PROVIDER_NAMES: 'cilogon',
+      OAUTH2_CREDMON_PROVIDER_NAMES: 'CILogon, Other',
+      VAULT_CREDMON_PROVIDER_NAMES: 'other, vaulted',
+    });
+    const { names } = await loadConfig({ env });
+    expect(names[0]).toBe('cilogon');
+    // The last is of HTCondor's local credmon, whatever is configured.
+    expect(names.map((name) => name.toLowerCase()).sort()).toEqual(['cilogon', 'other', 'scitokens', 'vaulted']);
+    expect(Object.isFrozen(names)).toBe(true);
   });
 
   test('the log’s knobs go by the daemon’s name', async () => {

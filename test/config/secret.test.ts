@@ -21,7 +21,7 @@ const refusal = (what: string | RegExp) => ({
   failure: { kind: 'config', what: expect.stringMatching(what), hint: expect.any(String) },
 });
 
-describe('a client secret', () => {
+describe('checklist 15: a client secret', () => {
   test.each([
     ['alone', 's3cret'],
     ['with a newline', 's3cret\n'],
