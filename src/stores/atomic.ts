@@ -5,7 +5,6 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
-  fsync,
   lstatSync,
   open,
   openSync,
@@ -14,6 +13,7 @@ import {
   renameSync,
   unlinkSync,
   write,
+  writeSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Stamp } from '../core/plan.js';
@@ -21,13 +21,14 @@ import type { EpochMs } from '../core/time.js';
 import { type DirHandle, openDir } from './folder.js';
 import { errnoOf, storageFailed } from './trouble.js';
 
-export { type DirHandle, openDir } from './folder.js';
+export { type DirHandle, openDir, syncNow } from './folder.js';
 export { errnoOf, storageFailed } from './trouble.js';
 
 // Of node:fs rather than node:fs/promises: a quarter more writes a second, and no handle that the collector may close.
+// What is small is written at once, and only waited for where the disk is: each way to the thread pool and back is 50 to 100
+// microseconds, of which a new refresh token that is in memory alone has no use.
 const opening = promisify(open);
 const writing = promisify(write);
-const syncing = promisify(fsync);
 
 const toWrite = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
 const toRead = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
@@ -45,7 +46,14 @@ export interface WriteOptions {
    * replaced still the one that was read ({@link stampAt})? What it throws is thrown on, and the old file stays.
    */
   readonly check?: () => void;
+  /** Called with its stamp as soon as it is there, durable or not. Must not throw. */
+  readonly placed?: (stamp: Stamp) => void;
+  /** False: nobody asks for its stamp, which is then empty. */
+  readonly stamped?: boolean;
 }
+
+/** What a file is to hold; of pieces no more than a few are had at a time, and others have their turn in between. */
+export type Bytes = Uint8Array | string | Iterable<string>;
 
 /**
  * Puts `bytes` under `name`, whole or not at all: a reader sees the old file or the new one. Resolves to the stamp of the
@@ -55,7 +63,7 @@ export interface WriteOptions {
 export async function writeSecret(
   dir: DirHandle | string,
   name: string,
-  bytes: Uint8Array | string,
+  bytes: Bytes,
   options: WriteOptions,
 ): Promise<Stamp> {
   if (typeof dir !== 'string') return replace(dir, name, bytes, options);
@@ -70,26 +78,34 @@ export async function writeSecret(
 async function replace(
   dir: DirHandle,
   name: string,
-  bytes: Uint8Array | string,
-  { mode = 0o600, uid, gid, durable, check }: WriteOptions,
+  bytes: Bytes,
+  { mode = 0o600, uid, gid, durable, check, placed, stamped = true }: WriteOptions,
 ): Promise<Stamp> {
+  // Only what could be had again: a new refresh token is lost if the machine is while it waits.
+  const underWay = durable ? undefined : dir.rounds.calm();
+  if (underWay) await underWay;
+  // Not before: a folder that is closed by then is refused here, and its number may be another's.
   const target = dir.at(name);
   const temporary = dir.at(strayName());
   let stray = false;
   let fd: number | undefined;
   try {
     // At first nobody but us may open it, whatever mode it is to have in the end.
-    fd = await opening(temporary, toWrite, mode & 0o700);
+    fd = openSync(temporary, toWrite, mode & 0o700);
     stray = true;
+    // The mode first: that of what is another's already would take CAP_FOWNER. Mostly it is right as it was made, and whoever
+    // watches the folder need not be told of a change.
+    if ((fstatSync(fd).mode & 0o7777) !== mode) fchmodSync(fd, mode);
     if (uid !== undefined || gid !== undefined) fchownSync(fd, uid ?? -1, gid ?? -1);
-    fchmodSync(fd, mode);
-    await writeAll(fd, bytes);
-    if (durable) await syncing(fd);
+    if (isPieces(bytes)) await writePieces(fd, bytes);
+    else writeAllNow(fd, bytes);
+    if (durable) await dir.rounds.sync(fd);
     check?.();
     renameSync(temporary, target);
     stray = false;
     // After the rename, since that moves ctime.
-    const stamp = stampOf(fstatSync(fd, { bigint: true }));
+    const stamp = stamped ? stampOf(fstatSync(fd, { bigint: true })) : '';
+    placed?.(stamp);
     if (durable) await syncFolder(dir);
     return stamp;
   } catch (thrown) {
@@ -100,16 +116,66 @@ async function replace(
   }
 }
 
+/** Whether something as large as a secret could be written there now, and made durable: else throws Failed('storage'). */
+export async function probe(dir: DirHandle): Promise<void> {
+  const temporary = dir.at(strayName());
+  let fd: number | undefined;
+  try {
+    fd = openSync(temporary, toWrite, 0o600);
+    writeAllNow(fd, Buffer.alloc(4096));
+    await dir.rounds.sync(fd);
+    await syncFolder(dir);
+  } catch (thrown) {
+    throw storageFailed('write in', dir.path, thrown);
+  } finally {
+    if (fd !== undefined) {
+      closeSync(fd);
+      discard(temporary);
+    }
+  }
+}
+
+/** Bytes of many pieces that are written at once. */
+const atOnce = 64 * 1024;
+
+/** Pieces by way of one buffer: as many small ones would stay in memory until the collector comes by. */
+async function writePieces(fd: number, pieces: Iterable<string>): Promise<void> {
+  const room = Buffer.allocUnsafe(atOnce);
+  let used = 0;
+  const flush = async (): Promise<void> => {
+    await writeAll(fd, room.subarray(0, used));
+    used = 0;
+  };
+  for (const piece of pieces) {
+    // A character of a string is at most three bytes.
+    if (piece.length * 3 > room.length - used) await flush();
+    if (piece.length * 3 > room.length) await writeAll(fd, piece);
+    else used += room.write(piece, used);
+  }
+  await flush();
+}
+
+const isPieces = (bytes: Bytes): bytes is Iterable<string> =>
+  typeof bytes !== 'string' && !(bytes instanceof Uint8Array);
+
 async function writeAll(fd: number, bytes: Uint8Array | string): Promise<void> {
-  const all = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
+  const all = bytesOf(bytes);
   for (let done = 0; done < all.length; ) {
     done += (await writing(fd, all, done, all.length - done, null)).bytesWritten;
   }
 }
 
-async function syncFolder(dir: DirHandle): Promise<void> {
+function writeAllNow(fd: number, bytes: Uint8Array | string): void {
+  const all = bytesOf(bytes);
+  for (let done = 0; done < all.length; ) done += writeSync(fd, all, done, all.length - done, null);
+}
+
+const bytesOf = (bytes: Uint8Array | string): Uint8Array => (typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
+
+/** What was put into it, renamed there or removed from it survives a power failure when this resolves. Throws the system's error. */
+export async function syncFolder(dir: DirHandle): Promise<void> {
   try {
-    await syncing(dir.fd);
+    await dir.rounds.sync(dir.fd);
   } catch (thrown) {
     // Some network file systems have no fsync for folders: their servers write renames down by themselves.
     if (errnoOf(thrown) !== 'EINVAL' && errnoOf(thrown) !== 'ENOTSUP') throw thrown;
@@ -145,9 +211,21 @@ export async function removeSecret(
   return true;
 }
 
-// Not of node:crypto: that takes milliseconds to load, also for those who only read.
-const strayName = (): string =>
-  `.credmon-${Buffer.from(crypto.getRandomValues(new Uint8Array(12))).toString('hex')}.tmp`;
+/** Of a stray's name: bytes. */
+const nameBytes = 12;
+/** Drawn for many names at once. */
+const drawn = Buffer.alloc(64 * nameBytes);
+let used = drawn.length;
+
+export function strayName(): string {
+  if (used === drawn.length) {
+    // Not of node:crypto: that takes milliseconds to load, also for those who only read.
+    crypto.getRandomValues(drawn);
+    used = 0;
+  }
+  used += nameBytes;
+  return `.credmon-${drawn.toString('hex', used - nameBytes, used)}.tmp`;
+}
 
 /** Whether a file with this name is a write under way, or one that a crash cut short. */
 export const isStray = (name: string): boolean => /^\.credmon-[0-9a-f]{24}\.tmp$/.test(name);
@@ -170,7 +248,17 @@ export function sweepStrays(dir: DirHandle, before: EpochMs): number {
 }
 
 /** What tells one state of a file from the next: see core/plan.ts. */
-export const stampOf = ({ ino, ctimeNs, size }: BigIntStats): Stamp => `${ino}.${ctimeNs}.${size}`;
+// Joined, since a template is kept as the parts that it is made of, and there is one for each credential.
+export const stampOf = ({ ino, ctimeNs, size }: BigIntStats): Stamp => [ino, ctimeNs, size].join('.');
+
+/** Whether anything bears this name now. Throws Failed('storage'). */
+export function isAt(dir: DirHandle, name: string): boolean {
+  try {
+    return lstatSync(dir.at(name), { throwIfNoEntry: false }) !== undefined;
+  } catch (thrown) {
+    throw storageFailed('look at', `${dir.path}/${name}`, thrown);
+  }
+}
 
 /** The stamp of what bears this name now; undefined when nothing does. Made for `check`. Throws Failed('storage'). */
 export function stampAt(dir: DirHandle, name: string): Stamp | undefined {
@@ -220,7 +308,10 @@ export async function readBounded(dir: DirHandle, name: string, limits: ReadLimi
   }
 }
 
-/** {@link readBounded} at once, for programs that have nothing else to do. */
+/**
+ * {@link readBounded} at once: for programs that have nothing else to do, and where what is read was listed or written a
+ * moment ago and there is so much of it that the thread pool's hundred microseconds each would count.
+ */
 export function readBoundedNow(dir: DirHandle, name: string, limits: ReadLimits): WasRead | NotRead {
   const path = dir.at(name);
   try {
@@ -243,7 +334,8 @@ function readOpened(fd: number, { limit, owners }: ReadLimits): WasRead | NotRea
     if (stat.size > BigInt(limit)) return { trouble: 'too large' };
     const room = Buffer.allocUnsafe(Number(stat.size) + 1);
     let length = 0;
-    for (let got = -1; got !== 0 && length < room.length; length += got) {
+    // As long as it was said to be, and nothing came after that: there is no need to read its end once more.
+    for (let got = -1; got !== 0 && length !== room.length - 1 && length < room.length; length += got) {
       got = readSync(fd, room, length, room.length - length, null);
     }
     if (length === 0) return { trouble: 'empty' };

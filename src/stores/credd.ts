@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
-import type { Grant } from '../core/credential.js';
+import { type Grant, type RequestGrant, type Wanted, wantedOf } from '../core/credential.js';
 import { Failed, fail } from '../core/failure.js';
 import { type CredentialId, stem } from '../core/names.js';
 import { redact } from '../core/redact.js';
 import { plain } from '../core/text.js';
 import { timerDelay } from '../core/time.js';
+import { formatGrant, formatRequest } from '../core/top.js';
 import { named } from './named.js';
 import type { Env } from './state.js';
 
@@ -26,6 +27,8 @@ type CreddState = 'none' | 'pending' | 'ready' | 'mismatch';
 export interface CreddStore {
   /** Replaces. */
   save(id: CreddId, grant: Grant, stop?: AbortSignal): Promise<void>;
+  /** Replaces it by a request (core/top.ts), which credmond makes a credential of. */
+  request(id: CreddId, request: Omit<RequestGrant, 'kind' | 'refreshToken'>, stop?: AbortSignal): Promise<void>;
   query(id: CreddId, wanted?: Pick<Grant, 'scopes' | 'audience'>, stop?: AbortSignal): Promise<CreddState>;
   /** Whether there was one. */
   remove(id: CreddId, stop?: AbortSignal): Promise<boolean>;
@@ -52,12 +55,20 @@ export function creddStore({ path, env = process.env, limitMs = 30_000 }: CreddO
     return /no credential is stored/i.test(ending.said) ? 'none' : refused('look for', id, ending);
   };
 
+  /** Scopes and audience are put into the JSON by condor_credd, which compares them later. */
+  const add = async (id: CreddId, wanted: Wanted, input: string, stop?: AbortSignal): Promise<void> => {
+    const ending = await run('add-oauth', [...naming(id), ...wanting(wanted), '-i', '-'], input, stop);
+    if (ending.code !== 0) refused('store', id, ending);
+  };
+
   return {
     query,
-    async save(id, grant, stop) {
-      const input = JSON.stringify({ refresh_token: grant.refreshToken });
-      const ending = await run('add-oauth', [...naming(id), ...wanting(grant), '-i', '-'], input, stop);
-      if (ending.code !== 0) refused('store', id, ending);
+    save(id, grant, stop) {
+      const { scopes: _, audience: __, ...rest } = grant;
+      return add(id, wantedOf(grant), formatGrant(rest), stop);
+    },
+    request(id, { from, ...wanted }, stop) {
+      return add(id, wanted, formatRequest(id, from === undefined ? {} : { from }), stop);
     },
     async remove(id, stop) {
       // Deleting what is not there succeeds as well (seen in HTCondor 23.9.6), so it is asked for first.
@@ -158,8 +169,8 @@ function runTool(path: string, args: readonly string[], { env, input, limitMs, s
 
 /** In one harmless line, without the preamble that every answer has, and without what was given to it as a secret. */
 function boiled(said: string, input: string): string {
-  const secrets = input === '' ? [] : Object.values(JSON.parse(input) as Record<string, string>);
-  const hidden = secrets.reduce((text, secret) => text.replaceAll(secret, '…'), said);
+  const { refresh_token: secret } = (input === '' ? {} : JSON.parse(input)) as { refresh_token?: string };
+  const hidden = secret === undefined ? said : said.replaceAll(secret, '…');
   return plain(redact(hidden.replace(/^(?:Account|CredType):.*$/gm, '')), 4096);
 }
 

@@ -1,4 +1,5 @@
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, fsyncSync, openSync, statSync } from 'node:fs';
+import { Rounds } from './rounds.js';
 import { storageFailed } from './trouble.js';
 
 /**
@@ -13,6 +14,10 @@ export interface DirHandle {
   readonly here: string;
   /** As it was when opened. */
   readonly stat: BigIntStats;
+  /** False where /proc is not there: then paths are what they are, and others may change what they lead to. */
+  readonly pinned: boolean;
+  /** Of the fsyncs of what lies in it: the same for all folders that were opened in it. */
+  readonly rounds: Rounds;
   /** The path of an entry. Throws RangeError when `name` is not a single path component, and after close. */
   at(name: string): string;
   /** Opens a folder in this one. Throws Failed('storage'); errnoOf tells why. */
@@ -26,7 +31,7 @@ export interface DirHandle {
  * error. It is synchronous because it takes a few microseconds where the thread pool would take a hundred.
  */
 export function openDir(path: string): DirHandle {
-  return open(path, path);
+  return open(path, path, new Rounds());
 }
 
 /** A file's name within a folder, and nothing that leads out of it. */
@@ -35,7 +40,7 @@ function isComponent(name: string): boolean {
 }
 
 /** `real` is what the system is asked for, `path` is what people are told. */
-function open(real: string, path: string): DirHandle {
+function open(real: string, path: string, rounds: Rounds): DirHandle {
   let fd: number;
   try {
     fd = openSync(real, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
@@ -43,7 +48,8 @@ function open(real: string, path: string): DirHandle {
     throw storageFailed('open', path, thrown);
   }
   const stat = fstatSync(fd, { bigint: true });
-  const here = procWorks(fd, stat) ? `/proc/self/fd/${fd}` : real;
+  const pinned = procWorks(fd, stat);
+  const here = pinned ? `/proc/self/fd/${fd}` : real;
   let closed = false;
   const at = (name: string): string => {
     if (!isComponent(name)) throw new RangeError(`not the name of a file in a folder: ${JSON.stringify(name)}`);
@@ -56,14 +62,29 @@ function open(real: string, path: string): DirHandle {
     path,
     here,
     stat,
+    pinned,
+    rounds,
     at,
-    sub: (name) => open(at(name), `${path}/${name}`),
+    sub: (name) => open(at(name), `${path}/${name}`, rounds),
     close() {
       if (closed) return;
       closed = true;
       closeSync(fd);
     },
   };
+}
+
+/** A new folder's own entry is durable only when the folder above is. */
+export function syncNow(path: string): void {
+  let dir: DirHandle | undefined;
+  try {
+    dir = openDir(path);
+    fsyncSync(dir.fd);
+  } catch {
+    // Where that cannot be opened or synced, the file's own fsync has to do.
+  } finally {
+    dir?.close();
+  }
 }
 
 let proc: boolean | undefined;

@@ -5,11 +5,21 @@ import type { Stamp } from '../core/plan.js';
 import { type Credentials, type Found, type Kept, Superseded, type TokenStore } from '../core/ports.js';
 import { epochMs } from '../core/time.js';
 
-/**
- * A person's own store as the daemon's credentials. There is one user, whose name is `user`. `handed` is told of every new
- * access token, so that the bearer token file follows.
- */
-export function ownCredentials(store: TokenStore, user: string, handed: (kept: Kept) => Promise<void>): Credentials {
+/** Where other programs find the access token. */
+export interface Handing {
+  /** Told of every new access token. */
+  give(kept: Kept): Promise<void>;
+  /** A logout came meanwhile. */
+  takeBack(kept: Kept): Promise<void>;
+}
+
+/** A person's own store as the daemon's credentials. There is one user, whose name is `user`. */
+export function ownCredentials(store: TokenStore, user: string, handing: Handing): Credentials {
+  // A logout removes the credential first and then what was handed out: whichever of the two is later finds nothing left.
+  const handed = async (id: CredentialId, kept: Kept): Promise<void> => {
+    await handing.give(kept);
+    if ((await store.load(stem(id))) === undefined) await handing.takeBack(kept);
+  };
   const load = async (id: CredentialId, stamp: Stamp): Promise<Kept> => {
     const kept = await store.load(stem(id));
     if (kept === undefined || stampOf(kept) !== stamp) throw new Superseded(`${keyOf(id)} is another`);
@@ -45,7 +55,7 @@ export function ownCredentials(store: TokenStore, user: string, handed: (kept: K
     life: async (id) => {
       const kept = await store.load(stem(id));
       if (kept?.token === undefined) return undefined;
-      await handed(kept);
+      await handed(id, kept);
       return { issued: kept.token.issued, expires: kept.token.expires };
     },
 
@@ -61,10 +71,12 @@ export function ownCredentials(store: TokenStore, user: string, handed: (kept: K
       const { refreshToken: _, ...access } = token;
       const next = { ...kept, token: access };
       await store.save(stem(id), next);
-      await handed(next);
+      await handed(id, next);
     },
 
     put: async (id, grant) => {
+      // Without HTCondor there is nobody to make a credential from a wish.
+      if (grant.kind === 'request') throw new RangeError('a request in a person’s own store');
       const next: Kept = {
         provider: id.service,
         grant,
@@ -75,7 +87,10 @@ export function ownCredentials(store: TokenStore, user: string, handed: (kept: K
       return stampOf(next);
     },
 
-    remove: (id) => store.remove(stem(id)),
+    remove: async (id, stamp) => {
+      if (stamp !== undefined) await load(id, stamp);
+      return store.remove(stem(id));
+    },
   };
 }
 

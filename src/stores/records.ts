@@ -1,11 +1,12 @@
 import { readdirSync } from 'node:fs';
 import { fail, failureOf } from '../core/failure.js';
 import { nameTrouble } from '../core/names.js';
+import { octal } from '../core/text.js';
 import { epochMs } from '../core/time.js';
 import { readBoundedNow, removeSecret, sweepStrays, writeSecret } from './atomic.js';
 import type { DirHandle } from './folder.js';
 import { named } from './named.js';
-import { createPrivate, octal, openPrivate } from './state.js';
+import { createPrivate, openPrivate } from './state.js';
 import { storageFailed } from './trouble.js';
 
 /**

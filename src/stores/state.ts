@@ -1,7 +1,8 @@
-import { fchmodSync, fsyncSync, mkdirSync } from 'node:fs';
+import { fchmodSync, mkdirSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { fail } from '../core/failure.js';
-import { type DirHandle, openDir } from './folder.js';
+import { octal } from '../core/text.js';
+import { type DirHandle, openDir, syncNow } from './folder.js';
 import { errnoOf, storageFailed } from './trouble.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -62,9 +63,6 @@ function tighten(dir: DirHandle): void {
   }
 }
 
-/** `0644`. */
-export const octal = (mode: bigint): string => (mode & 0o7777n).toString(8).padStart(4, '0');
-
 /** {@link openPrivate}, creating it and what leads to it. Throws Failed('storage'). */
 export function createPrivate(path: string): DirHandle {
   try {
@@ -75,17 +73,4 @@ export function createPrivate(path: string): DirHandle {
     throw storageFailed('create', path, thrown);
   }
   return openPrivate(path) ?? fail('storage', `${path} was removed a moment ago`, 'try again');
-}
-
-/** A new folder's own entry is durable only when the folder above is. */
-function syncNow(path: string): void {
-  let dir: DirHandle | undefined;
-  try {
-    dir = openDir(path);
-    fsyncSync(dir.fd);
-  } catch {
-    // Where that cannot be opened or synced, the file's own fsync has to do.
-  } finally {
-    dir?.close();
-  }
 }

@@ -1,11 +1,12 @@
+import { systemCode } from '../core/errno.js';
 import { Failed } from '../core/failure.js';
 import { plain } from '../core/text.js';
 
 /** The system's error code (ENOENT, …) of something thrown, or of its cause; undefined when it is none of the system's. */
 export function errnoOf(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined;
-  const { code } = thrown as NodeJS.ErrnoException;
-  if (typeof code === 'string' && /^E[A-Z0-9]+$/.test(code)) return code;
+  const code = systemCode(thrown);
+  if (code !== undefined) return code;
   return thrown.cause === undefined ? undefined : errnoOf(thrown.cause);
 }
 
@@ -20,6 +21,10 @@ const meanings: Readonly<Record<string, readonly [what: string, hint: string]>> 
   EIO: [
     'the device reports an input/output error',
     'look at the disk and the kernel log; what was stored before is left as it was',
+  ],
+  EUCLEAN: [
+    'the file system is damaged',
+    'look at the kernel log, and check it (fsck); what was stored before is left as it was',
   ],
   EROFS: ['the file system is read-only', 'mount it writable, or name another folder'],
   EACCES: ['permission denied', 'look at the owner and mode of that folder and of those above it'],

@@ -155,6 +155,16 @@ export function credentialsContract(name: string, open: () => Promise<Opened>): 
       await expect(credentials.rotate(id, stamp, 'late')).rejects.toThrow(Superseded);
     });
 
+    test('our own removal of one that was replaced takes nothing', async () => {
+      const { credentials, id, grant } = await begin();
+      const first = await credentials.put(id, grant);
+      const second = await credentials.put(id, { refreshToken: 'refresh-2' });
+      await expect(credentials.remove(id, first)).rejects.toThrow(Superseded);
+      expect(await credentials.read(id)).toMatchObject({ stamp: second });
+      expect(await credentials.remove(id, second)).toBe(true);
+      expect(await credentials.read(id)).toEqual({ trouble: 'absent' });
+    });
+
     test('putting replaces, also the same again, and each is another', async () => {
       const { credentials, id, grant } = await begin();
       const first = await credentials.put(id, { ...grant, scopes: ['openid'] });

@@ -94,6 +94,44 @@ describe('writeSecret', () => {
     expect(readFileSync(join(dir.path, 'a'), 'utf8')).toBe('two');
   });
 
+  test('while fsyncs of its tree are under way, what need not last waits for their end, and what must last does not', async () => {
+    const dir = opened();
+    mkdirSync(join(dir.path, 'in'));
+    const inner = dir.sub('in');
+    onTestFinished(() => inner.close());
+    const round = dir.rounds.sync(dir.fd);
+    // It begins with the next turn, and cannot be told of before the one after.
+    await new Promise((resolve) => setImmediate(resolve));
+    const use = writeSecret(inner, 'use', 'again', quick);
+    expect(readdirSync(inner.path)).toEqual([]);
+    const top = writeSecret(inner, 'top', 'only here', durable);
+    expect(readdirSync(inner.path).filter(isStray)).toHaveLength(1);
+    await Promise.all([round, use, top]);
+    expect(readdirSync(inner.path).sort()).toEqual(['top', 'use']);
+  });
+
+  test('and is refused where its folder was closed meanwhile: the descriptor may be another folder by then', async () => {
+    const dir = opened();
+    for (const name of ['in', 'other']) mkdirSync(join(dir.path, name));
+    const inner = dir.sub('in');
+    const round = dir.rounds.sync(dir.fd);
+    await new Promise((resolve) => setImmediate(resolve));
+    const use = writeSecret(inner, 'use', 'again', quick);
+    inner.close();
+    const other = dir.sub('other');
+    onTestFinished(() => other.close());
+    expect(other.fd).toBe(inner.fd);
+    await expect(use).rejects.toThrow();
+    await round;
+    expect(readdirSync(other.path)).toEqual([]);
+  });
+
+  test('what is not asked for its stamp has none', async () => {
+    const dir = opened();
+    expect(await writeSecret(dir, 'a', 'one', { durable: false, stamped: false })).toBe('');
+    expect(readFileSync(join(dir.path, 'a'), 'utf8')).toBe('one');
+  });
+
   test('takes a path as well as an open folder', async () => {
     const path = room();
     await writeSecret(path, 'a', 'one', durable);

@@ -40,7 +40,7 @@ function open(more: Partial<CondorOptions> = {}) {
     services: () => ['cilogon', 'igwn', 'dune', 'dune_production', 'plain'],
     owners: [...new Set([0, us, ...(condor ? [condor.uid] : [])])],
     ...(condor && { folderOwner: condor }),
-    bare: (provider) => provider === 'plain',
+    of: (service) => ({ flow: 'device', bare: service === 'plain' }),
     expiryOf: jwtExpiry,
     ...more,
   });
@@ -80,7 +80,7 @@ credentialsContract('those in HTCondor’s directory', async () => {
 credentialsContract('those in a person’s own store', async () => {
   const store = fileStore({ dir: join(room(), 'state') });
   return {
-    credentials: ownCredentials(store, 'alice', async () => {}),
+    credentials: ownCredentials(store, 'alice', { give: async () => {}, takeBack: async () => {} }),
     user: 'alice',
     login: (id, refreshToken) =>
       store.save(id.service, { provider: id.service, grant: { refreshToken }, since: epochMs(Date.now()) }),
@@ -237,6 +237,27 @@ describe('what is written into HTCondor’s directory', () => {
     }
   });
 
+  test('what a power failure has left of a .use is no token, though it may tell its end', async () => {
+    const { credentials, at, store } = open();
+    const jwt = ['{"alg":"none"}', '{"exp":4000000000}', 'signature'].map((part) => btoa(part)).join('.');
+    for (const service of ['cilogon', 'plain']) {
+      const id = { ...alice, service };
+      await credentials.publish(id, await credentials.put(id, { refreshToken: 'r' }), {
+        ...accessToken('1'),
+        accessToken: jwt,
+      });
+      const whole = readFileSync(at(`${service}.use`), 'utf8');
+      expect(await credentials.life(id)).toBeDefined();
+      for (const cut of [0, 1, 20, jwt.indexOf('.') + 30, jwt.length - 1, jwt.length + 10, whole.length - 1]) {
+        if (cut >= whole.length) continue;
+        for (const torn of [whole.slice(0, cut), whole.slice(0, cut).padEnd(whole.length, '\0')]) {
+          store(`${service}.use`, torn);
+          expect([torn, await credentials.life(id)]).toEqual([torn, undefined]);
+        }
+      }
+    }
+  });
+
   test('.top is 0600, with scopes and audience only where they were asked for: condor_credd compares them', async () => {
     const { credentials, at, json } = open();
     await withUmask(0o000, async () => void (await credentials.put(alice, { refreshToken: 'r' })));
@@ -266,6 +287,25 @@ describe('what is written into HTCondor’s directory', () => {
     const { stamp } = await credentials.read(alice);
     await credentials.rotate(alice, stamp as string, 'r2');
     expect(json('cilogon.top')).toEqual({ ...theirs, refresh_token: 'r2' });
+  });
+
+  test('the .meta of the one before is not of a login that came after it, when a crash has kept it', async () => {
+    const { credentials, store } = open();
+    await credentials.put(alice, { refreshToken: 'r', since: epochMs(1e12) });
+    store('cilogon.meta', '{"client_id":"c","use_refresh_token":false}');
+    const top = await credentials.read(alice);
+    expect(top).toMatchObject({ grant: { refreshToken: 'r' } });
+    expect(top).not.toHaveProperty('client');
+    store('cilogon.top', login());
+    expect(await credentials.read(alice)).toMatchObject({ grant: { kind: 'final' }, client: { clientId: 'c' } });
+  });
+
+  test('a removal takes a token away that has outlived its grant', async () => {
+    const { credentials, store, folder } = open();
+    store('cilogon.use', 'left');
+    store('cilogon.meta', 'left');
+    expect(await credentials.remove(alice)).toBe(false);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   test('a login clears away the .meta of the one before, a rotation does not', async () => {
@@ -324,7 +364,7 @@ describe('what is written into HTCondor’s directory', () => {
 
 const silent: Omit<CondorOptions, 'dir' | 'owners'> = {
   services: () => ['cilogon'],
-  bare: () => false,
+  of: () => ({ flow: 'device', bare: false }),
   expiryOf: () => undefined,
 };
 
@@ -352,6 +392,19 @@ describe('whatever comes in between, at whatever moment, wins', () => {
   const acts = {
     rotate: (o: ReturnType<typeof open>, stamp: string) => o.credentials.rotate(alice, stamp, 'late'),
     publish: (o: ReturnType<typeof open>, stamp: string) => o.credentials.publish(alice, stamp, accessToken('late')),
+    /** As a refresh does it; time passes between any two. */
+    both: async (o: ReturnType<typeof open>, stamp: string) => {
+      const drop = o.credentials.hold?.(alice);
+      try {
+        await o.credentials.read(alice);
+        await turns(2);
+        const now = await o.credentials.rotate(alice, stamp, 'late');
+        await turns(2);
+        await o.credentials.publish(alice, now, accessToken('late'));
+      } finally {
+        drop?.();
+      }
+    },
   };
   /** Starts, lets `n` turns go by, interferes; what came of it. */
   const race = async (act: keyof typeof acts, n: number, interfere: (o: ReturnType<typeof open>) => void) => {
@@ -369,7 +422,7 @@ describe('whatever comes in between, at whatever moment, wins', () => {
   };
   const strays = (dir: string) => readdirSync(dir).filter((name) => name.startsWith('.credmon-'));
 
-  test.each(['rotate', 'publish'] as const)('a login during %s', (act) =>
+  test.each(['rotate', 'publish', 'both'] as const)('a login during %s', (act) =>
     atEveryTurn(async (turn) => {
       const { json, folder } = await race(act, turn, (o) => o.store('cilogon.top', login('of the login')));
       expect(json('cilogon.top')).toEqual({ refresh_token: 'of the login' });
@@ -377,24 +430,26 @@ describe('whatever comes in between, at whatever moment, wins', () => {
     }),
   );
 
-  test.each(['rotate', 'publish'] as const)('a deletion during %s: condor_store_cred takes .top and .use', (act) =>
-    atEveryTurn(async (turn) => {
-      const { folder } = await race(act, turn, (o) => {
-        rmSync(o.at('cilogon.top'), { force: true });
-        rmSync(o.at('cilogon.use'), { force: true });
-      });
-      expect(readdirSync(folder)).toEqual([]);
-    }),
+  test.each(['rotate', 'publish', 'both'] as const)(
+    'a deletion during %s: condor_store_cred takes .top and .use',
+    (act) =>
+      atEveryTurn(async (turn) => {
+        const { folder } = await race(act, turn, (o) => {
+          rmSync(o.at('cilogon.top'), { force: true });
+          rmSync(o.at('cilogon.use'), { force: true });
+        });
+        expect(readdirSync(folder)).toEqual([]);
+      }),
   );
 
-  test.each(['rotate', 'publish'] as const)('condor_credd’s sweep during %s: the whole folder goes', (act) =>
+  test.each(['rotate', 'publish', 'both'] as const)('condor_credd’s sweep during %s: the whole folder goes', (act) =>
     atEveryTurn(async (turn) => {
       const { dir } = await race(act, turn, (o) => removeAll(o.folder));
       expect(readdirSync(dir)).toEqual([]);
     }),
   );
 
-  test.each(['rotate', 'publish'] as const)(
+  test.each(['rotate', 'publish', 'both'] as const)(
     'the folder swapped for a link during %s: nothing is written there',
     (act) =>
       atEveryTurn(async (turn) => {
@@ -410,6 +465,46 @@ describe('whatever comes in between, at whatever moment, wins', () => {
         expect(await credentials.read(alice)).toEqual({ trouble: 'absent' });
       }),
   );
+
+  test('one that is held is replaced where it lies by now, and nothing stays open', async () => {
+    const { credentials, dir, folder, store } = open();
+    const opened = () => readdirSync('/proc/self/fd').length;
+    const stamp = await credentials.put(alice, { refreshToken: 'r' });
+    const before = opened();
+    const drop = credentials.hold?.(alice);
+    await credentials.read(alice);
+    // The folder is another one, with the same in it: that is no login.
+    renameSync(folder, join(dir, 'away'));
+    store('cilogon.top', readFileSync(join(dir, 'away', 'cilogon.top')));
+    await expect(credentials.rotate(alice, stamp, 'r2')).rejects.toThrow(Superseded);
+    const now = await credentials.read(alice);
+    const after = await credentials.rotate(alice, now.stamp as string, 'r2');
+    // What is there now counts, and not what was read before.
+    store('cilogon.top', login('of another'));
+    await expect(credentials.rotate(alice, after, 'r3')).rejects.toThrow(Superseded);
+    drop?.();
+    expect(await credentials.read(alice)).toMatchObject({ grant: { refreshToken: 'of another' } });
+    expect(readFileSync(join(dir, 'away', 'cilogon.top'), 'utf8')).toContain('"r"');
+    expect(opened()).toBe(before);
+  });
+
+  test('what a rotation has put there is known as ours as soon as it is there, and nothing else', async () => {
+    const { credentials, store, at } = open();
+    const stamp = await credentials.put(alice, { refreshToken: 'r' });
+    expect(credentials.isOurs('alice', 'cilogon.top')).toBe(false);
+    const rotated = credentials.rotate(alice, stamp, 'r2');
+    while (!readFileSync(at('cilogon.top'), 'utf8').includes('r2')) await turns(1);
+    expect(credentials.isOurs('alice', 'cilogon.top')).toBe(true);
+    await rotated;
+    expect(credentials.isOurs('alice', 'cilogon.top')).toBe(true);
+    for (const [user, name] of [['alice', 'dune.top'] as const, ['bob', 'cilogon.top'] as const])
+      expect(credentials.isOurs(user, name)).toBe(false);
+    // A login with the very same in it.
+    store('cilogon.top', readFileSync(at('cilogon.top')));
+    expect(credentials.isOurs('alice', 'cilogon.top')).toBe(false);
+    rmSync(at('cilogon.top'));
+    expect(credentials.isOurs('alice', 'cilogon.top')).toBe(false);
+  });
 
   test('of many rotations at once one wins', async () => {
     const { credentials, folder } = open();
@@ -579,4 +674,113 @@ test('a credential directory that is gone is a failure in words', async () => {
   rmSync(dir, { recursive: true });
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
   await expect(credentials.users()).rejects.toMatchObject({ failure: { kind: 'storage', hint: expect.any(String) } });
+});
+
+describe('what is no refresh token', () => {
+  const request = '{\n  "scopes": "b,a",\n  "handle": "h",\n  "provider": "cilogon",\n  "credmon_request": 1\n}\n';
+  const made: CredentialId = { ...alice, handle: 'h' };
+
+  test('a request as condor_credd has it is read; what an exchange brings is put beside its wishes', async () => {
+    const { credentials, store, json } = open();
+    store('cilogon_h.top', request);
+    const top = await credentials.read(made);
+    expect(top).toMatchObject({ grant: { kind: 'request', scopes: ['a', 'b'] } });
+    const stamp = await credentials.rotate(made, top.stamp as string, 'refresh-1');
+    expect(json('cilogon_h.top')).toEqual({ ...JSON.parse(request), refresh_token: 'refresh-1' });
+    expect(await credentials.read(made)).toMatchObject({
+      grant: { kind: 'request', scopes: ['a', 'b'], refreshToken: 'refresh-1' },
+      stamp,
+    });
+  });
+
+  test('one that is stored under another name than it says is none, and stays what it is', async () => {
+    const { credentials, store, at } = open();
+    for (const name of ['cilogon', 'cilogon_x', 'igwn_h']) {
+      store(`${name}.top`, request);
+      const [service = '', handle] = name.split('_');
+      expect(await credentials.read({ user: 'alice', service, ...(handle !== undefined && { handle }) })).toEqual({
+        trouble: 'a request for another credential',
+        stamp: expect.any(String),
+      });
+      expect(readFileSync(at(`${name}.top`), 'utf8')).toBe(request);
+    }
+  });
+
+  test('a request that is put there is read back, without a secret', async () => {
+    const { credentials, at } = open();
+    await credentials.put(made, { kind: 'request', from: '', scopes: ['a'], audience: 'x', refreshToken: 'refresh-9' });
+    expect(await credentials.read(made)).toMatchObject({
+      grant: { kind: 'request', from: '', scopes: ['a'], audience: 'x' },
+    });
+    expect(readFileSync(at('cilogon_h.top'), 'utf8')).not.toContain('refresh-9');
+    expect(lstatSync(at('cilogon_h.top')).mode & 0o777).toBe(0o600);
+  });
+
+  test('a mytoken is replaced by a mytoken, bare or in JSON; a request for one keeps a refresh token', async () => {
+    const { credentials, store, json } = open({ of: () => ({ flow: 'mytoken', bare: false }) });
+    for (const text of ['mt-1\n', '{"mytoken":"mt-1"}']) {
+      store('cilogon.top', text);
+      const before = await credentials.read(alice);
+      expect(before).toMatchObject({ grant: { kind: 'mytoken', mytoken: 'mt-1' } });
+      await credentials.rotate(alice, before.stamp as string, 'mt-2');
+      expect(json('cilogon.top')).toEqual({ mytoken: 'mt-2' });
+    }
+    store('cilogon_h.top', request);
+    await credentials.rotate(made, (await credentials.read(made)).stamp as string, 'refresh-1');
+    expect(json('cilogon_h.top')).toMatchObject({ credmon_request: 1, refresh_token: 'refresh-1' });
+    expect(json('cilogon_h.top')).not.toHaveProperty('mytoken');
+  });
+
+  test('a subject token has done its work once there is a refresh token', async () => {
+    const { credentials, store, json } = open({ of: () => ({ flow: 'pelican', bare: false }) });
+    store('cilogon.top', '{"access_token":"subject-1","scopes":"a"}');
+    const top = await credentials.read(alice);
+    expect(top).toMatchObject({ grant: { kind: 'subject', accessToken: 'subject-1' } });
+    await credentials.rotate(alice, top.stamp as string, 'refresh-1');
+    expect(json('cilogon.top')).toEqual({ scopes: 'a', refresh_token: 'refresh-1' });
+  });
+
+  test('where HTCondor’s web flow noted that there is nothing to refresh with, it is final; a login changes that', async () => {
+    const { credentials, store, at } = open();
+    store('cilogon.top', '{"refresh_token":""}');
+    store('cilogon.meta', '{"client_id":"theirs","use_refresh_token":false}');
+    expect(await credentials.read(alice)).toMatchObject({ grant: { kind: 'final' }, client: { clientId: 'theirs' } });
+    store('cilogon.meta', '{"client_id":"theirs","use_refresh_token":true}');
+    expect(await credentials.read(alice)).toMatchObject({ trouble: 'without a refresh_token' });
+    store('cilogon.meta', '{"use_refresh_token":false}');
+    await credentials.put(alice, { refreshToken: 'refresh-1' });
+    expect(existsSync(at('cilogon.meta'))).toBe(false);
+    expect(await credentials.read(alice)).toMatchObject({ grant: { refreshToken: 'refresh-1' } });
+  });
+});
+
+describe('what could not be read back', () => {
+  test('is not written: what lies there stays as it is', async () => {
+    const { credentials, store, at } = open();
+    store('cilogon.top', login());
+    const { stamp } = await credentials.read(alice);
+    const failure = { kind: 'protocol', code: 'unwritable', what: expect.stringContaining('cannot be kept') };
+    for (const token of ['x'.repeat(16_385), 'x'.repeat(70_000), 'naïve', 'line\nbreak'])
+      await expect(credentials.rotate(alice, stamp as string, token)).rejects.toMatchObject({ failure });
+    expect(readFileSync(at('cilogon.top'), 'utf8')).toBe(login());
+    // What is as long as any is read, but not where too much lies beside it.
+    const longest = 'x'.repeat(16_384);
+    await credentials.rotate(alice, stamp as string, longest);
+    expect(await credentials.read(alice)).toMatchObject({ grant: { refreshToken: longest } });
+    store('cilogon.top', login('refresh-1', { more: 'x'.repeat(60_000) }));
+    const crowded = await credentials.read(alice);
+    await expect(credentials.rotate(alice, crowded.stamp as string, longest)).rejects.toMatchObject({ failure });
+    expect(await credentials.read(alice)).toEqual(crowded);
+  });
+
+  test('nor is what a user has nested more deeply than can be written', async () => {
+    const { credentials, store, at } = open();
+    const deep = `{"refresh_token":"refresh-1","x":${'['.repeat(30_000)}${']'.repeat(30_000)}}`;
+    store('cilogon.top', deep);
+    const { stamp } = await credentials.read(alice);
+    await expect(credentials.rotate(alice, stamp as string, 'refresh-2')).rejects.toMatchObject({
+      failure: { kind: 'storage', code: 'unwritable' },
+    });
+    expect(readFileSync(at('cilogon.top'), 'utf8')).toBe(deep);
+  });
 });

@@ -56,6 +56,37 @@ describe('creddStore', () => {
     expect(tool.seen('argv').trim().split('\n')).toEqual(['add-oauth', '-s', 'igwn', '-i', '-']);
   });
 
+  test('a request: what it names in stdin, scopes with commas and the audience apart, and no secret anywhere', async () => {
+    const tool = new Tool();
+    const id = { service: 'cilogon', handle: 'prod' };
+    const wish = { from: '', scopes: ['storage.create:/b', 'storage.read:/a'], audience: 'https://x/?a=b' };
+    await tool.store().request(id, { ...wish, refreshToken: secret } as typeof wish);
+    expect(tool.seen('argv').trim().split('\n')).toEqual(
+      'add-oauth -s cilogon -H prod -S storage.create:/b,storage.read:/a -A https://x/?a=b -i -'.split(' '),
+    );
+    expect(JSON.parse(tool.seen('stdin'))).toEqual({
+      credmon_request: 1,
+      provider: 'cilogon',
+      handle: 'prod',
+      from: '',
+    });
+    expect(tool.seen('argv') + tool.seen('env') + tool.seen('stdin')).not.toContain(secret);
+    await tool.store().request({ service: 'igwn' }, {});
+    expect(tool.seen('argv').trim().split('\n')).toEqual(['add-oauth', '-s', 'igwn', '-i', '-']);
+    expect(JSON.parse(tool.seen('stdin'))).toEqual({ credmon_request: 1, provider: 'igwn' });
+  });
+
+  test('a request that is refused is told as any other, and hostile names reach nobody', async () => {
+    const tool = new Tool('echo "Operation failed."; exit 1');
+    expect(await failed(tool.store().request({ service: 'a' }, {}))).toMatchObject({
+      kind: 'storage',
+      what: 'HTCondor did not store a: condor_store_cred says: Operation failed.',
+    });
+    const other = new Tool();
+    expect(await failed(other.store().request({ service: '../a' }, {}))).toMatchObject({ kind: 'usage' });
+    expect(existsSync(join(other.dir, 'argv'))).toBe(false);
+  });
+
   // As HTCondor 23.9.6 answers.
   const preamble = 'echo "Account: <current> (alice)"; echo "CredType: oauth"; echo;';
   const absent = `${preamble} echo "No credential is stored."; exit 1`;
