@@ -1,12 +1,9 @@
 import { assumedLife, type Subject, type TokenSet } from '../core/credential.js';
+import { lifetime, numberIn, shortestLife } from '../core/lifetime.js';
 import { parseScopes } from '../core/scopes.js';
 import { plain } from '../core/text.js';
-import { type EpochMs, epochMs, later, type Seconds } from '../core/time.js';
+import { type EpochMs, later, type Seconds } from '../core/time.js';
 import { jwtExpiry } from './jwt.js';
-
-/** No access token is believed to live longer: a year; nor shorter, or it would be due at once, for ever. Seconds. */
-const longestLife = 366 * 86_400;
-const shortestLife = 1;
 
 /** A token endpoint's answer after openid-client has judged it. */
 export interface Answer {
@@ -15,30 +12,28 @@ export interface Answer {
   readonly refresh_token?: string;
   readonly expires_in?: number;
   readonly scope?: string;
+  readonly issued_token_type?: unknown;
+  /** Keycloak's word, and another that is in use; seconds. Neither is standardised. */
+  readonly refresh_expires_in?: unknown;
+  readonly refresh_token_expires_in?: unknown;
 }
 
 /** `life` is the configured default for tokens that do not tell how long they live. */
 export function tokenSet(answer: Answer, issued: EpochMs, life: Seconds | undefined, subject?: Subject): TokenSet {
   const scopes = answer.scope === undefined ? undefined : parseScopes(answer.scope);
+  const grantLife = numberIn(answer.refresh_expires_in ?? answer.refresh_token_expires_in);
   return {
     accessToken: answer.access_token,
     tokenType: answer.token_type,
     issued,
-    ...lifetime(answer, issued, life ?? assumedLife),
+    ...lifetime({ expiresIn: answer.expires_in, exp: jwtExpiry(answer.access_token) }, issued, life ?? assumedLife),
     ...(answer.refresh_token !== undefined && { refreshToken: answer.refresh_token }),
     ...(scopes !== undefined && { scopes }),
     ...(subject !== undefined && { subject }),
+    // 0 is Keycloak's for one that has no end of its own.
+    ...(grantLife !== undefined && grantLife > 0 && { grantEnds: later(issued, grantLife) }),
+    ...(typeof answer.issued_token_type === 'string' && { issuedType: plain(answer.issued_token_type, 128) }),
   };
-}
-
-function lifetime(answer: Answer, issued: EpochMs, life: Seconds): Pick<TokenSet, 'expires' | 'lifeFrom'> {
-  if (answer.expires_in !== undefined && answer.expires_in >= shortestLife) {
-    return { expires: later(issued, Math.min(answer.expires_in, longestLife)), lifeFrom: 'expires_in' };
-  }
-  const exp = jwtExpiry(answer.access_token);
-  if (exp !== undefined && exp >= later(issued, shortestLife))
-    return { expires: epochMs(Math.min(exp, later(issued, longestLife))), lifeFrom: 'jwt' };
-  return { expires: later(issued, life), lifeFrom: 'default' };
 }
 
 /** Whose a verified ID token is: the claim that people know themselves by, else `sub`. */
@@ -77,10 +72,4 @@ export function lenientCode(body: unknown): unknown {
 function withoutNulls(body: unknown): Record<string, unknown> | undefined {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) return undefined;
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
-}
-
-/** Some issuers send numbers as text. */
-function numberIn(value: unknown): number | undefined {
-  const number = typeof value === 'string' ? Number(value) : value;
-  return typeof number === 'number' && Number.isFinite(number) ? number : undefined;
 }

@@ -1,7 +1,8 @@
 import { ClientError, ResponseBodyError, WWWAuthenticateChallengeError } from 'openid-client';
-import { Failed, type Failure, type FailureKind } from '../core/failure.js';
+import { Failed, type Failure, type FailureKind, Unsent } from '../core/failure.js';
 import { plain } from '../core/text.js';
 import { type Seconds, seconds } from '../core/time.js';
+import { Reply } from './reply.js';
 
 /** Where a request went, for messages: never with a query. */
 const originOf = (url: string): string => {
@@ -27,12 +28,28 @@ const network: Readonly<Record<string, string>> = {
   UND_ERR_BODY_TIMEOUT: 'it did not answer in time',
 };
 
+/** Nothing was said yet when these happened. */
+const unconnected = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
 const certificate = /^(?:CERT_|ERR_TLS_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED|HOSTNAME_MISMATCH)/;
 const tls = /^(?:ERR_SSL_|EPROTO$)/;
 
 /** What a failed exchange was, by the code that Node's or undici's error carries. */
-export function networkFailure(url: string, cause: unknown): Failure {
+export function networkFailed(url: string, cause: unknown): Failed {
   const code = codeOf(cause);
+  const failure = networkFailure(url, cause, code);
+  const unsent = certificate.test(code) || unconnected.has(code);
+  return unsent ? new Unsent(failure, { cause }) : new Failed(failure, { cause });
+}
+
+function networkFailure(url: string, cause: unknown, code: string): Failure {
   const origin = originOf(url);
   if (code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE') {
     return { kind: 'protocol', what: `${origin} sent an answer too large to be true`, hint: 'check the issuer’s URL' };
@@ -89,11 +106,18 @@ const hints: Readonly<Record<string, string>> = {
   invalid_target: 'ask for another audience',
 };
 
+/** For the codes that have none of their own. Where a login helps, whoever knows its command adds it. */
+const otherwise: Partial<Readonly<Record<FailureKind, string>>> = {
+  transient: 'try again later; ask whoever runs it if it lasts',
+  refused: 'ask whoever runs it',
+};
+
 /** The same failure, its hint with the name of the provider whose knobs it speaks of. */
 export function named(failed: Failed, provider: string): Failed {
   const { hint } = failed.failure;
   if (!hint?.includes('<provider>')) return failed;
-  return new Failed({ ...failed.failure, hint: hint.replaceAll('<provider>', provider) }, { cause: failed.cause });
+  const same = failed instanceof Unsent ? Unsent : Failed;
+  return new same({ ...failed.failure, hint: hint.replaceAll('<provider>', provider) }, { cause: failed.cause });
 }
 
 /**
@@ -112,9 +136,10 @@ function judge(thrown: unknown, origin: string, secrets: readonly string[]): Fai
     const code = plain(hide(thrown.error, secrets), 64);
     const detail = plain(hide(thrown.error_description, secrets), 200);
     const busy = thrown.status >= 500 || thrown.status === 429;
-    const hint = hints[code];
+    const kind = busy ? 'transient' : (oauth[code] ?? 'refused');
+    const hint = hints[code] ?? otherwise[kind];
     return {
-      kind: busy ? 'transient' : (oauth[code] ?? 'refused'),
+      kind,
       what: `${origin} refused: ${code}${detail === '' ? '' : ` (${detail})`}`,
       code,
       ...(hint !== undefined && { hint }),
@@ -147,11 +172,17 @@ function judge(thrown: unknown, origin: string, secrets: readonly string[]): Fai
 const hide = (text: string | undefined, secrets: readonly string[]): string | undefined =>
   secrets.reduce((rest, secret) => (secret === '' ? rest : rest?.replaceAll(secret, '…')), text);
 
-function responseIn(error: ClientError): Response | undefined {
-  return error.cause instanceof Response ? error.cause : undefined;
+/** What is asked of a Response or a Reply. */
+interface Answered {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
 }
 
-function byStatus(response: Response, origin: string): Failure {
+function responseIn({ cause }: ClientError): Answered | undefined {
+  return cause instanceof Response || cause instanceof Reply ? cause : undefined;
+}
+
+function byStatus(response: Answered, origin: string): Failure {
   const { status } = response;
   if (status >= 500 || status === 429 || status === 408) {
     return {
@@ -172,7 +203,7 @@ function byStatus(response: Response, origin: string): Failure {
   return { kind: 'refused', what: `${origin} refused the request (HTTP ${status})`, code: `http_${status}`, hint };
 }
 
-function retryAfter(response: Response): { wait?: Seconds } {
+function retryAfter(response: Answered): { wait?: Seconds } {
   const value = response.headers.get('retry-after');
   if (value === null) return {};
   const span = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;

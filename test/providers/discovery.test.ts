@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/core/ports.js';
+import { later } from '../../src/core/time.js';
 import { systemClock } from '../../src/system/clock.js';
 import * as fault from '../helpers/faults.js';
+import { keeping } from '../helpers/rotation.js';
 import { failureIn, faultyFor, never, open, type Reply, serve, soon, until } from './kit.js';
 
 const oidcPath = '/.well-known/openid-configuration';
@@ -169,6 +171,151 @@ describe('discovery', () => {
   });
 });
 
+describe('an endpoint at another host', () => {
+  const endpoint = { token: '/token', device: '/device_authorization', revocation: '/revoke', jwks: '/jwks' } as const;
+  const members = {
+    token: 'token_endpoint',
+    device: 'device_authorization_endpoint',
+    revocation: 'revocation_endpoint',
+    jwks: 'jwks_uri',
+  } as const;
+  const asks = {
+    token: (issuer: ReturnType<typeof open>) =>
+      issuer.token('refresh_token', { refresh_token: 'a-refresh-token' }, { stop: never }),
+    device: (issuer: ReturnType<typeof open>) => issuer.device({}, never),
+    revocation: (issuer: ReturnType<typeof open>) => issuer.revoke('a-refresh-token', never),
+    jwks: (issuer: ReturnType<typeof open>, grant = 'x') =>
+      issuer.token('urn:x', { device_code: grant }, { stop: never, identify: true }),
+  } as const;
+  type Name = keyof typeof members;
+
+  test.each(Object.keys(members) as Name[])(
+    'is sent nothing: %s; and as soon as it is at home again, all goes on',
+    async (name) => {
+      const [faulty, elsewhere] = [await faultyFor(), await faultyFor()];
+      const issuer = open({ issuer: faulty.url });
+      const { deviceCode } = await issuer.device({ scope: 'openid' }, never);
+      const poisoned = open({ issuer: faulty.url }, 'hunter2!');
+      faulty.next('discovery', fault.set({ [members[name]]: elsewhere.url + endpoint[name] }));
+      const failure = await failureIn(asks[name](poisoned, deviceCode), 'a-refresh-token', 'hunter2!');
+      expect(failure).toMatchObject({
+        kind: 'protocol',
+        what: `the metadata of ${faulty.url} name an endpoint at another host: ${elsewhere.url}${endpoint[name]}`,
+        hint: expect.stringContaining(`set test_ENDPOINT_HOSTS = ${new URL(elsewhere.url).host}`),
+      });
+      expect(elsewhere.requests).toEqual([]);
+      if (name === 'device') expect(await poisoned.device({}, never)).toHaveProperty('userCode');
+      if (name === 'revocation') expect(await poisoned.revoke('x', never)).toBe(true);
+      if (name === 'token') expect((await failureIn(asks.token(poisoned))).kind).toBe('login-needed');
+    },
+  );
+
+  test('that tokens come from is seen before anybody approves', async () => {
+    for (const member of ['token_endpoint', 'jwks_uri']) {
+      const faulty = await faultyFor();
+      faulty.next('discovery', fault.set({ [member]: 'https://elsewhere.example/x' }));
+      const failure = await failureIn(open({ issuer: faulty.url }).device({}, never));
+      expect(failure.what).toContain('at another host: https://elsewhere.example/x');
+      expect(faulty.requests.map(({ endpoint }) => endpoint)).toEqual(['discovery']);
+    }
+  });
+
+  test('that is not used is no matter', async () => {
+    const faulty = await faultyFor();
+    const members = { revocation_endpoint: 'https://a.example/r', userinfo_endpoint: 'https://b.example/u' };
+    faulty.next('discovery', fault.set(members));
+    const issuer = open({ issuer: faulty.url });
+    expect(await issuer.device({}, never)).toHaveProperty('userCode');
+    expect(await issuer.token('refresh_token', { refresh_token: faulty.grant() }, { stop: never })).toHaveProperty(
+      'accessToken',
+    );
+  });
+
+  test('is asked where the configuration names its host, or itself', async () => {
+    const [faulty, elsewhere] = [await faultyFor(), await faultyFor()];
+    faulty.always('discovery', fault.set({ token_endpoint: `${elsewhere.url}/token` }));
+    const refreshToken = () => ({ refresh_token: elsewhere.grant() });
+    for (const more of [
+      { endpointHosts: [new URL(elsewhere.url).host] },
+      { tokenUrl: `${elsewhere.url}/token` },
+    ] as const) {
+      const issuer = open({ issuer: faulty.url, ...more });
+      expect(await issuer.token('refresh_token', refreshToken(), { stop: never })).toHaveProperty('accessToken');
+    }
+    const other = open({ issuer: faulty.url, endpointHosts: ['127.0.0.1'] });
+    expect((await failureIn(other.token('refresh_token', refreshToken(), { stop: never }))).kind).toBe('protocol');
+  });
+});
+
+describe('metadata that were good', () => {
+  const past = async () => {
+    const faulty = await faultyFor();
+    const time = { steady: 0 };
+    const issuer = open({ issuer: faulty.url }, undefined, { ...systemClock, steady: () => time.steady });
+    const refresh = () => issuer.token('refresh_token', { refresh_token: faulty.grant() }, { stop: never });
+    const discoveries = () => faulty.requests.filter(({ endpoint }) => endpoint === 'discovery').length;
+    await refresh();
+    return { faulty, time, refresh, discoveries };
+  };
+
+  test.each([
+    fault.status(500),
+    fault.reset,
+    fault.html,
+    fault.status(404),
+    fault.set({ issuer: 'https://x.example' }),
+  ])('are gone by while there are no others to be had, and these are asked for every minute: %o', async (spoil) => {
+    const { faulty, time, refresh, discoveries } = await past();
+    faulty.always('discovery', spoil);
+    time.steady = 7 * 3600 * 1000;
+    expect(await refresh()).toHaveProperty('accessToken');
+    expect(await refresh()).toHaveProperty('accessToken');
+    const asked = discoveries();
+    time.steady += 61_000;
+    expect(await refresh()).toHaveProperty('accessToken');
+    expect(discoveries()).toBeGreaterThan(asked);
+    faulty.always('discovery', undefined);
+    time.steady += 61_000;
+    await refresh();
+    const last = discoveries();
+    time.steady += 3600 * 1000;
+    await refresh();
+    expect(discoveries()).toBe(last);
+  });
+
+  test.each([fault.status(404), fault.status(410), fault.status(405), fault.html, fault.redirect('https://x.example')])(
+    'are doubted when an endpoint is none any more, and then the one that took its place is asked: %o',
+    async (spoil) => {
+      const { faulty, time, refresh, discoveries } = await past();
+      faulty.always('token', spoil);
+      await failureIn(refresh());
+      await failureIn(refresh());
+      // Not at every failure: they were asked for just now.
+      expect(discoveries()).toBe(1);
+      time.steady = 61_000;
+      await failureIn(refresh());
+      expect(discoveries()).toBe(2);
+      faulty.always('token', undefined);
+      faulty.always('discovery', fault.set({ token_endpoint: `${faulty.url}/moved` }));
+      time.steady = 2 * 61_000;
+      await failureIn(refresh());
+      expect(faulty.requests.at(-1)?.path).toBe('/moved');
+    },
+  );
+
+  test.each([fault.status(503), fault.reset, fault.error('invalid_client'), fault.error('invalid_grant')])(
+    'are not doubted for other troubles: %o',
+    async (spoil) => {
+      const { faulty, time, refresh, discoveries } = await past();
+      faulty.always('token', spoil);
+      await failureIn(refresh());
+      time.steady = 61_000;
+      await failureIn(refresh());
+      expect(discoveries()).toBe(1);
+    },
+  );
+});
+
 describe('leaving while discovery hangs', () => {
   test('ends at once, and does not end it for others', async () => {
     const faulty = await faultyFor();
@@ -253,7 +400,9 @@ describe('a token endpoint', () => {
     const seen: string[] = [];
     const rotated = async (token: string) => void seen.push(token);
     const issuer = open({ issuer: url, ...(set && { tokenUrl: tokenUrl(url) }) });
-    const failure = await failureIn(issuer.token('refresh_token', { refresh_token: 'r' }, { stop: never, rotated }));
+    const failure = await failureIn(
+      issuer.token('refresh_token', { refresh_token: 'r' }, { stop: never, rotation: keeping(rotated) }),
+    );
     expect(failure.kind).toBe('protocol');
     return seen;
   }
@@ -281,4 +430,25 @@ test('metadata may be as large as they are, but not huge', async () => {
     kind: 'protocol',
     what: expect.stringContaining('too large'),
   });
+});
+
+test('a token lives from when it was asked for: the answer may come when the machine has slept for an hour', async () => {
+  const faulty = await faultyFor();
+  let asleep = 0;
+  const clock: Clock = { ...systemClock, now: () => later(systemClock.now(), asleep) };
+  const issuer = open({ issuer: faulty.url }, undefined, clock);
+  const begun = systemClock.now();
+  const token = await issuer.token(
+    'refresh_token',
+    { refresh_token: faulty.grant() },
+    {
+      stop: never,
+      rotation: keeping(async () => {
+        asleep = 3600;
+      }),
+    },
+  );
+  expect(clock.now() - begun).toBeGreaterThanOrEqual(3_600_000);
+  expect(token.issued - begun).toBeLessThan(60_000);
+  expect(token.expires - token.issued).toBe(3_600_000);
 });

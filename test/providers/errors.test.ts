@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { Failed } from '../../src/core/failure.js';
-import { networkFailure, translate } from '../../src/providers/errors.js';
+import { Failed, Unsent } from '../../src/core/failure.js';
+import { named, networkFailed, translate } from '../../src/providers/errors.js';
 
 const coded = (code: string, more: object = {}) => Object.assign(new Error('secret inner text'), { code }, more);
 const url = 'https://user:pw@issuer.example/token?refresh_token=abc';
@@ -22,7 +22,7 @@ describe('an exchange that failed', () => {
     ['ERR_TLS_CERT_ALTNAME_INVALID', 'protocol', 'certificate'],
   ])('%s is %s', (code, kind, words) => {
     for (const error of [coded(code), new Error('x', { cause: coded(code) }), new AggregateError([coded(code)])]) {
-      const failure = networkFailure(url, error);
+      const failure = networkFailed(url, error).failure;
       expect(failure.kind).toBe(kind);
       expect(failure.what).toContain(words);
       expect(failure.what).toContain('https://issuer.example');
@@ -30,10 +30,25 @@ describe('an exchange that failed', () => {
     }
   });
 
+  test.each([
+    ['ECONNREFUSED', true],
+    ['UND_ERR_CONNECT_TIMEOUT', true],
+    ['CERT_HAS_EXPIRED', true],
+    ['ECONNRESET', false],
+    ['UND_ERR_HEADERS_TIMEOUT', false],
+    ['UND_ERR_SOCKET', false],
+    ['ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', false],
+  ])('%s: whether nothing can have been heard: %s', (code, unsent) => {
+    const failed = networkFailed(url, new Error('x', { cause: coded(code) }));
+    expect(failed instanceof Unsent).toBe(unsent);
+    expect(named(failed, 'dune') instanceof Unsent).toBe(unsent);
+  });
+
   test('a limit, and no reason at all', () => {
-    expect(networkFailure(url, new DOMException('x', 'TimeoutError')).what).toContain('did not answer in time');
-    expect(networkFailure(url, new Error('x')).what).toContain('no reason given');
-    for (const odd of [undefined, null, 'text', 5]) expect(networkFailure('nonsense', odd).kind).toBe('transient');
+    expect(networkFailed(url, new DOMException('x', 'TimeoutError')).failure.what).toContain('did not answer in time');
+    expect(networkFailed(url, new Error('x')).failure.what).toContain('no reason given');
+    for (const odd of [undefined, null, 'text', 5])
+      expect(networkFailed('nonsense', odd).failure.kind).toBe('transient');
   });
 });
 

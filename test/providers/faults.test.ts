@@ -6,6 +6,7 @@ import type { DeviceCode } from '../../src/core/ports.js';
 import { pollOnce } from '../../src/grants/device.js';
 import { refresh } from '../../src/grants/refresh.js';
 import * as fault from '../helpers/faults.js';
+import { keeping } from '../helpers/rotation.js';
 import { failureIn, faultyFor, never, open, serve, soon, until } from './kit.js';
 
 type Expected = FailureKind | 'good';
@@ -74,7 +75,7 @@ describe.each(faults)('$name', (spoil) => {
     faulty.next('token', spoil);
     const seen: string[] = [];
     const rotated = async (next: string) => void seen.push(next);
-    const asked = refresh(issuer, { refreshToken }, rotated, never);
+    const asked = refresh(issuer, { refreshToken }, keeping(rotated), never);
     const expected = atRefresh[spoil.name];
     if (expected === 'good') good(await asked, spoil.name);
     else expect((await failureIn(asked, refreshToken)).kind).toBe(expected);
@@ -352,11 +353,7 @@ describe('an issuer that repeats our secrets', () => {
     const refreshToken = '1//0gQWERTYUIOP-opaque';
     faulty.next('token', spoil(refreshToken)[which] as fault.Fault);
     const issuer = open({ issuer: faulty.url });
-    await failureIn(
-      refresh(issuer, { refreshToken }, async () => {}, never),
-      refreshToken,
-      '0gQWE',
-    );
+    await failureIn(refresh(issuer, { refreshToken }, keeping(), never), refreshToken, '0gQWE');
   });
 
   test('not on the client’s either', async () => {
@@ -439,7 +436,7 @@ describe('answers that no issuer should send', () => {
       {},
       {
         stop: never,
-        rotated: async (token) => void seen.push(token),
+        rotation: keeping(async (token) => void seen.push(token)),
       },
     );
     if (expected === 'good') expect(await asked).toMatchObject({ accessToken: 'a', lifeFrom: 'default' });

@@ -5,6 +5,7 @@ import { Superseded } from '../../src/core/ports.js';
 import { pollOnce, requestCode } from '../../src/grants/device.js';
 import { refresh } from '../../src/grants/refresh.js';
 import { confidentialClient, publicClient, type Issuer as Real, startIssuer } from '../helpers/issuer.js';
+import { keeping } from '../helpers/rotation.js';
 import { failureIn, never, open } from './kit.js';
 
 const scopes = ['offline_access', 'openid', 'storage.create:/alice', 'storage.read:/alice'];
@@ -32,7 +33,7 @@ async function login(client: Client, at = real, audience?: string) {
   if (reply.kind !== 'token') throw new Error(`no token but ${reply.kind}`);
   return { issuer, token: reply.token };
 }
-const nothing = async () => {};
+const nothing = keeping();
 const claims = (jwt: string) => JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString());
 
 describe.each<Client>(['public', 'confidential'])('a real issuer and a %s client', (client) => {
@@ -70,7 +71,7 @@ describe.each<Client>(['public', 'confidential'])('a real issuer and a %s client
       await pause(10);
       order.push('durable');
     };
-    const first = await refresh(issuer, { refreshToken: token.refreshToken ?? '' }, rotated, never);
+    const first = await refresh(issuer, { refreshToken: token.refreshToken ?? '' }, keeping(rotated), never);
     order.push('judged');
     expect(order).toEqual([first.refreshToken, 'durable', 'judged']);
     expect(first.refreshToken).not.toBe(token.refreshToken);
@@ -97,7 +98,7 @@ describe.each<Client>(['public', 'confidential'])('a real issuer and a %s client
     const rotated = async () => {
       throw trouble;
     };
-    const failed = refresh(issuer, { refreshToken: token.refreshToken ?? '' }, rotated, never);
+    const failed = refresh(issuer, { refreshToken: token.refreshToken ?? '' }, keeping(rotated), never);
     expect((await failureIn(failed)).kind).toBe(kind);
     const chain: unknown[] = [await failed.catch((thrown: unknown) => thrown)];
     for (let error = chain[0]; error instanceof Error; error = error.cause) chain.push(error);
@@ -135,7 +136,7 @@ describe.each<Client>(['public', 'confidential'])('a real issuer and a %s client
     const seen: string[] = [];
     const rotated = async (next: string) => void seen.push(next);
     for (let i = 0; i < 2; i++) {
-      const next = await refresh(issuer, { refreshToken: token.refreshToken ?? '' }, rotated, never);
+      const next = await refresh(issuer, { refreshToken: token.refreshToken ?? '' }, keeping(rotated), never);
       expect(await fixed.introspect(next.accessToken)).toBe(true);
     }
     expect(new Set(seen)).toEqual(new Set([token.refreshToken]));

@@ -16,6 +16,7 @@ const providerOf = (more: Partial<Provider> = {}): Provider => ({
   name: 'test',
   clientId: 'public-cli',
   scopes: [],
+  flow: 'device',
   bare: false,
   ...more,
 });
