@@ -6,9 +6,12 @@ import { type Scopes, spaced } from '../core/scopes.js';
 
 const grantType = 'urn:ietf:params:oauth:grant-type:device_code';
 
-/** Asks for a code pair (RFC 8628 §3.1). */
-export function requestCode(issuer: Issuer, wanted: Wanted, stop: AbortSignal): Promise<DeviceCode> {
-  return issuer.device(parameters(wanted), stop);
+/**
+ * Asks for a code pair (RFC 8628 §3.1). With a `nonce`: an ID token that has one must have this one (OpenID Connect Core
+ * §3.1.2.1; RFC 8628 leaves it to the issuer whether it takes one here).
+ */
+export function requestCode(issuer: Issuer, wanted: Wanted, stop: AbortSignal, nonce?: string): Promise<DeviceCode> {
+  return issuer.device({ ...parameters(wanted), ...(nonce !== undefined && { nonce }) }, stop);
 }
 
 /** One poll (RFC 8628 §3.4): whatever comes of it is a {@link Reply}; only an abort is thrown. */
