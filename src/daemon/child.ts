@@ -1,14 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { fchmodSync, fchownSync, mkdirSync } from 'node:fs';
+import { existsSync, fchmodSync, fchownSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Account } from '../broker/accounts.js';
 import { backoff } from '../core/backoff.js';
-import type { BrokerSettings } from '../core/config.js';
+import type { BrokerSettings, PamSettings } from '../core/config.js';
 import { Failed } from '../core/failure.js';
 import type { Clock, Log } from '../core/ports.js';
 import type { Provider } from '../core/provider.js';
-import { errnoOf, openDir, storageFailed } from '../stores/atomic.js';
+import { errnoOf, openDir, storageFailed, syncNow } from '../stores/atomic.js';
 
 const program = fileURLToPath(new URL('../../bin/credmon-broker.js', import.meta.url));
 /** A broker that lived this long had come up well: milliseconds. */
@@ -20,6 +20,8 @@ export interface BrokerInput {
   readonly providers: readonly Provider[];
   readonly secrets: Readonly<Record<string, string>>;
   readonly broker: BrokerSettings;
+  readonly pam?: PamSettings;
+  readonly statusDir: string;
   readonly debug: boolean;
 }
 
@@ -44,7 +46,7 @@ export class BrokerChild {
 
   constructor(private readonly parts: BrokerChildParts) {
     this.#input = parts.input;
-    makeFolders(parts.input.broker, parts.account);
+    makeFolders(parts.input, parts.account);
     this.#start();
   }
 
@@ -71,20 +73,6 @@ export class BrokerChild {
   #start(): void {
     const { account, clock, log } = this.parts;
     const begun = clock.steady();
-    const child = spawn(process.execPath, [program, '--child'], {
-      // Nothing of HTCondor's inherited session, and no proxies by surprise.
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' },
-      cwd: '/',
-      stdio: ['pipe', 'ignore', 'pipe'],
-      ...(account && { uid: account.uid, gid: account.gid }),
-    });
-    this.#child = child;
-    child.stdin?.on('error', () => {});
-    child.stderr?.setEncoding('utf8').on(
-      'data',
-      // Named as the broker's, so that a line of it cannot pass for one of ours.
-      lines((line) => log.info(`broker: ${line.replace(/^credmon-broker: /, '')}`)),
-    );
     const over = (how: string) => {
       this.#child = undefined;
       if (this.#stopped) return;
@@ -93,6 +81,30 @@ export class BrokerChild {
       log.error(`the broker ${how}; started again in ${pause} s`);
       this.#cancel = clock.after(pause * 1000, () => this.#start());
     };
+    let child: ChildProcess;
+    try {
+      child = spawn(process.execPath, [program, '--child'], {
+        // Nothing of HTCondor's inherited session, and no proxies by surprise.
+        env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' },
+        cwd: '/',
+        stdio: ['pipe', 'ignore', 'pipe'],
+        ...(account && { uid: account.uid, gid: account.gid }),
+      });
+    } catch (thrown) {
+      // What the system forbids (EPERM without CAP_SETUID) is thrown, what it has too little of is told later.
+      over(`cannot be started (${(thrown as Error).message})`);
+      return;
+    }
+    this.#child = child;
+    child.stdin?.on('error', () => {});
+    child.stderr?.setEncoding('utf8').on(
+      'data',
+      // Named as the broker's, so that a line of it cannot pass for one of ours.
+      lines((line) => {
+        const [level, text] = told(line);
+        log[level](`broker: ${text}`);
+      }),
+    );
     child.once('exit', (code, signal) => over(`ended (${signal ?? `exit ${code}`})`));
     // What could not be started has no end.
     child.on('error', (error) => child.pid === undefined && over(`cannot be started (${error.message})`));
@@ -115,10 +127,23 @@ function lines(tell: (line: string) => void): (text: string) => void {
 }
 
 /** The folders in which the broker's own are: it could not make them itself. Throws Failed. */
-function makeFolders({ socket, spoolDir, challengeDir }: BrokerSettings, account: Account | undefined): void {
+function makeFolders({ broker, pam }: BrokerInput, account: Account | undefined): void {
+  const { socket, spoolDir, challengeDir } = broker;
   make(dirname(socket), 0o755, account);
-  make(spoolDir, 0o700, account);
+  // These may be there for a broker of systemd's: then ours says that it has no door for sshd, and goes on.
+  if (pam && !existsSync(dirname(pam.socket))) make(dirname(pam.socket), 0o711, account);
+  if (pam && !existsSync(pam.identitiesDir)) make(pam.identitiesDir, 0o700, account);
+  makeSpool(spoolDir, account);
   make(challengeDir, 0o1733, account);
+}
+
+/** The spool must be there to be watched, also when the broker is started later and by something else. Throws Failed. */
+export const makeSpool = (path: string, account: Account | undefined): void => make(path, 0o700, account);
+
+/** A line of the broker's stderr (system/log.ts): at which level it is, and what it says. */
+export function told(line: string): ['error' | 'warn' | 'info', string] {
+  const [, level, text = ''] = /^(?:credmon-broker: )?(?:(error|warning): )?(.*)$/s.exec(line) ?? [];
+  return [level === 'error' ? level : level === 'warning' ? 'warn' : 'info', text];
 }
 
 /** Only a folder that was made here is given to the broker: one that was there before may hold other things than its own. */
@@ -129,8 +154,9 @@ function make(path: string, mode: number, account: Account | undefined): void {
     const dir = openDir(path);
     try {
       if (made) {
-        if (account) fchownSync(dir.fd, account.uid, account.gid);
         fchmodSync(dir.fd, mode);
+        if (account) fchownSync(dir.fd, account.uid, account.gid);
+        syncNow(dirname(path));
       } else if (account && dir.stat.uid !== BigInt(account.uid)) {
         throw new Failed({
           kind: 'config',

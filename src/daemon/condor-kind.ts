@@ -1,25 +1,27 @@
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Account, lookUpAll } from '../broker/accounts.js';
 import { readSecret } from '../config/secret.js';
 import type { Config } from '../core/config.js';
 import { Failed } from '../core/failure.js';
+import { explainName, nameTrouble } from '../core/names.js';
 import type { Log } from '../core/ports.js';
 import { findProvider } from '../core/provider.js';
+import { plain } from '../core/text.js';
 import { epochMs } from '../core/time.js';
 import { jwtExpiry } from '../providers/jwt.js';
+import { openDir } from '../stores/atomic.js';
 import { condorCredentials } from '../stores/condor.js';
 import { systemClock as clock } from '../system/clock.js';
 import { watchTree } from '../system/watch.js';
-import { BrokerChild, type BrokerInput } from './child.js';
+import { BrokerChild, type BrokerInput, makeSpool } from './child.js';
+import { Intents } from './intents.js';
 import type { Kind } from './kind.js';
 import type { DaemonOptions } from './options.js';
 import { claimDirectory } from './ready.js';
+import { tellOfWatches } from './watches.js';
 
-/** Leftovers of crashed writes are removed when they are this old: milliseconds. */
-const strayAge = 60_000;
-/** How long an account is believed to keep its number: milliseconds. */
-const accountLife = 60_000;
+/** Of names that no credential of ours can have, so many are told. */
+const mostPassedOver = 100;
+
 const isRoot = process.getuid?.() === 0;
 
 /** HTCondor's credential directory, with the broker's spool where a provider has a secret. */
@@ -39,47 +41,88 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
   ]);
   const folder = accounts?.get('condor');
   const crowded = new Set<string>();
+  const passedOver = new Set<string>();
   const credentials = condorCredentials({
     dir,
-    services: () => config().providers.keys(),
+    // Without the others' names "dune_production" would be a handle of "dune", and its refresh token dune's issuer's to see.
+    services: () => config().names,
+    foreign: (name) => !config().providers.has(name),
     owners: [...new Set([0, own, ...(folder ? [folder.uid] : [])])],
     ...(folder && { folderOwner: folder }),
-    bare: (service) => findProvider(config().providers, service)?.bare ?? false,
+    of: (service) => findProvider(config().providers, service) ?? { flow: 'device', bare: false },
     expiryOf: jwtExpiry,
     tooMany: (user) => {
       if (!crowded.has(user)) log.warn(`${user} has more credentials than are kept (500): the rest are left alone`);
       crowded.add(user);
     },
+    strange: (name, where) => {
+      const path = plain(where === undefined ? name : `${where}/${name}`, 300);
+      if (passedOver.has(path) || passedOver.size === mostPassedOver) return;
+      passedOver.add(path);
+      log.warn(`${dir}/${path} is passed over: ${explainName(nameTrouble(name) ?? 'characters')}`);
+    },
   });
-  const strays = await credentials.sweep(epochMs(clock.now() - strayAge));
-  if (strays > 0) log.info(`removed ${strays} leftovers of writes that were cut short`);
+  const intents = new Intents(openDir(dir), { clock, log });
+  if (claim.trouble !== undefined) log.error(`${claim.trouble}; tried again at the next look`);
+  try {
+    // The directory is ours alone by now: whoever wrote these is dead.
+    const strays = await credentials.sweep(epochMs(clock.now()));
+    if (strays > 0) log.info(`removed ${strays} leftovers of writes that were cut short`);
+  } catch (thrown) {
+    if (!(thrown instanceof Failed)) throw thrown;
+    log.warn(`leftovers of writes that were cut short stay: ${thrown.message}`);
+  }
 
   const brokerAccount = accounts
     ? accounts.get(config().broker.account)
     : { name: '', uid: own, gid: process.getgid?.() ?? 0 };
+  if (brokerAccount && !options.once) {
+    try {
+      makeSpool(config().broker.spoolDir, isRoot ? brokerAccount : undefined);
+    } catch (thrown) {
+      if (!(thrown instanceof Failed)) throw thrown;
+      log.warn(`logins through the broker are seen late, if at all: ${thrown.message}`);
+    }
+  }
   const debug = (of: Config) => options.debug || of.log.debug;
+  let unwatched: string | undefined;
   let broker = options.once ? undefined : await startBroker(config(), brokerAccount, debug(config()), log);
   return {
     credentials,
+    intents,
     statusDir: config().statusDir,
     ...(folder && { statusGroup: folder.gid }),
+    logins: brokerAccount ? { gid: brokerAccount.gid } : {},
     ...(brokerAccount && { spool: { dir: config().broker.spoolDir, uid: brokerAccount.uid } }),
-    uidsOf: openAccounts(),
+    uidsOf,
     completed: claim.completed,
-    welcome: async (user) => rmSync(join(dir, `${user}.mark`), { force: true }),
-    watch: (seen) => {
-      const tree = watchTree(dir, seen);
+    welcome: claim.unmark,
+    watch: (seen, lost) => {
+      const overflow = () => {
+        log.warn(
+          'more changed at once than the kernel may remember (fs.inotify.max_queued_events): every folder is looked at',
+        );
+        lost();
+      };
+      // Most of what is heard is of our own hand: with each refresh a new .top.
+      const matters = (name: string, user: string) => name.endsWith('.top') && !credentials.isOurs(user, name);
+      const tree = watchTree(dir, seen, { matters, lost: overflow });
       const spool = watchTree(config().broker.spoolDir, () => seen(undefined));
-      let said = 0;
+      const tell = tellOfWatches([tree, spool], { log, sweep: () => config().sweep });
       return {
-        add: (user) => {
-          tree.add(user);
-          if (tree.unwatched.count > said && said === 0) {
-            log.warn(
-              `not every folder can be watched (${tree.unwatched.why}): changes there are seen within ${config().sweep} s; raise fs.inotify.max_user_watches`,
-            );
-          }
-          said = tree.unwatched.count;
+        get room() {
+          return tree.room;
+        },
+        add: (user, first) => {
+          if (nameTrouble(user) !== undefined) return;
+          tree.add(user, first);
+          unwatched = tell();
+        },
+        again: () => {
+          spool.again();
+          const again = tree.again();
+          unwatched = tell();
+          return again;
         },
         close: () => {
           tree.close();
@@ -87,6 +130,7 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
         },
       };
     },
+    unwatched: () => unwatched,
     reconfigured: async (next) => {
       if (broker) broker.reconfigure(await brokerInput(next, debug(next), log));
       else broker = await startBroker(next, brokerAccount, debug(next), log);
@@ -98,18 +142,20 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
   };
 }
 
-/** A broker of our own where a provider has a secret that people must not read; people's logins go through it. */
+/** A broker of our own where a provider has a secret that people must not read, or people log in by ssh and it. */
 async function startBroker(
   config: Config,
   account: Account | undefined,
   debug: boolean,
   log: Log,
 ): Promise<BrokerChild | undefined> {
-  if (!config.broker.start || ![...config.providers.values()].some(({ secretFile }) => secretFile !== undefined))
-    return undefined;
+  const needed = [...config.providers.values()].some(
+    ({ flow, secretFile }) => flow === 'device' && secretFile !== undefined,
+  );
+  if (!config.broker.start || (!needed && config.pam === undefined)) return undefined;
   if (account === undefined) {
     log.error(
-      `no broker: there is no account "${config.broker.account}", so nobody can log in to providers with a secret; ` +
+      `no broker: there is no account "${config.broker.account}", so nobody can log in to providers with a secret, nor by ssh; ` +
         `run: useradd --system --no-create-home --shell /usr/sbin/nologin ${config.broker.account}, then restart credmond`,
     );
     return undefined;
@@ -126,6 +172,8 @@ async function brokerInput(config: Config, debug: boolean, log: Log): Promise<Br
   const secrets: Record<string, string> = {};
   const providers = [];
   for (const provider of config.providers.values()) {
+    // Others are nothing that a person could log in to, and their secrets are none of the broker's business.
+    if (provider.flow !== 'device') continue;
     try {
       if (provider.secretFile !== undefined) secrets[provider.name] = await readSecret(provider.secretFile);
       providers.push(provider);
@@ -133,25 +181,11 @@ async function brokerInput(config: Config, debug: boolean, log: Log): Promise<Br
       log.error(`${provider.name}: ${(thrown as Error).message}; nobody can log in to it`);
     }
   }
-  return { v: 1, providers, secrets, broker: config.broker, debug };
+  const { broker, pam, statusDir } = config;
+  return { v: 1, providers, secrets, broker, ...(pam && { pam }), statusDir, debug };
 }
 
-/** Names come from folders, of which there may be many without an account: they are not remembered for ever. */
-function openAccounts(): Kind['uidsOf'] {
-  const known = new Map<string, { readonly uid: number | undefined; readonly until: number }>();
-  return async (users) => {
-    const now = clock.steady();
-    const ask = users.filter((user) => (known.get(user)?.until ?? 0) <= now);
-    if (known.size > 200_000) known.clear();
-    if (ask.length > 0) {
-      const found = await lookUpAll(ask);
-      for (const user of ask) known.set(user, { uid: found.get(user)?.uid, until: now + accountLife });
-    }
-    const uids = new Map<string, number>();
-    for (const user of users) {
-      const uid = known.get(user)?.uid;
-      if (uid !== undefined) uids.set(user, uid);
-    }
-    return uids;
-  };
+async function uidsOf(users: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const accounts = await lookUpAll(users);
+  return new Map([...accounts.values()].map(({ name, uid }) => [name, uid]));
 }

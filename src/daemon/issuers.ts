@@ -1,8 +1,9 @@
+import { mayBeAsked } from '../core/endpoint.js';
 import { Failed } from '../core/failure.js';
-import type { Clock, Issuer, OtherClient } from '../core/ports.js';
+import type { Clock, Http, Issuer, OtherClient } from '../core/ports.js';
 import { issuerOf, type Provider } from '../core/provider.js';
 
-type Closable = Issuer & { close(): Promise<void> };
+type Closable = Issuer & { readonly http: Http; close(): Promise<void> };
 
 /** No refresh takes this long: milliseconds. */
 const usedStill = 5 * 60_000;
@@ -60,9 +61,9 @@ export class Issuers {
     }
     // What is stored with a credential never decides where a request goes: that is the configuration's alone.
     const { secretFile: _, ...rest } = provider;
-    const elsewhere =
-      foreign.tokenUrl !== undefined && hostOf(foreign.tokenUrl) !== hostOf(provider.tokenUrl ?? issuerOf(provider));
-    if (elsewhere) {
+    const { tokenUrl } = foreign;
+    const ours = provider.tokenUrl ?? issuerOf(provider);
+    if (tokenUrl !== undefined && hostOf(tokenUrl) !== hostOf(ours) && !mayBeAsked(provider, tokenUrl)) {
       throw new Failed({
         kind: 'config',
         what: `its .meta names a token endpoint that ${provider.name} has not got`,

@@ -2,8 +2,8 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { bearerOf, type Config } from '../core/config.js';
 import { Failed } from '../core/failure.js';
-import type { Log } from '../core/ports.js';
-import { writeBearer } from '../stores/bearer.js';
+import type { Kept, Log } from '../core/ports.js';
+import { removeBearer, writeBearer } from '../stores/bearer.js';
 import { ownCredentials } from '../stores/own.js';
 import { openPersonalStore } from '../stores/personal.js';
 import { createPrivate, stateDir } from '../stores/state.js';
@@ -11,6 +11,7 @@ import { lockFolder } from '../system/lock.js';
 import { watchTree } from '../system/watch.js';
 import type { Kind } from './kind.js';
 import type { DaemonOptions } from './options.js';
+import { tellOfWatches } from './watches.js';
 
 /** The credentials of whoever runs this, and the bearer token files that follow them. */
 export async function personalKind(options: DaemonOptions, config: () => Config, log: Log): Promise<Kind> {
@@ -34,17 +35,24 @@ export async function personalKind(options: DaemonOptions, config: () => Config,
   const user = userInfo().username;
   const store = await openPersonalStore({ env: process.env, choice: 'stay' });
   let said = '';
-  const credentials = ownCredentials(store, user, async (kept) => {
-    const id = { service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
-    try {
-      if (kept.token) await writeBearer(kept.token.accessToken, { env: process.env, ...bearerOf(config(), id) });
-    } catch (thrown) {
-      // The token is stored all the same: `credmon token` prints it.
-      if (!(thrown instanceof Failed)) throw thrown;
-      if (thrown.message !== said) log.warn(`no bearer token file: ${thrown.message}`);
-      said = thrown.message;
-    }
+  const bearer = ({ provider, handle }: Kept) => ({
+    env: process.env,
+    ...bearerOf(config(), { service: provider, ...(handle !== undefined && { handle }) }),
   });
+  const credentials = ownCredentials(store, user, {
+    give: async (kept) => {
+      try {
+        if (kept.token) await writeBearer(kept.token.accessToken, bearer(kept));
+      } catch (thrown) {
+        // The token is stored all the same: `credmon token` prints it.
+        if (!(thrown instanceof Failed)) throw thrown;
+        if (thrown.message !== said) log.warn(`no bearer token file: ${thrown.message}`);
+        said = thrown.message;
+      }
+    },
+    takeBack: async (kept) => void (await removeBearer(bearer(kept)).catch(alreadySaid)),
+  });
+  let unwatched: string | undefined;
   return {
     credentials,
     statusDir: join(dir, 'status'),
@@ -53,9 +61,25 @@ export async function personalKind(options: DaemonOptions, config: () => Config,
     welcome: async () => {},
     watch: (seen) => {
       const watch = watchTree(dir, () => seen(user));
-      return { add: () => {}, close: () => watch.close() };
+      const tell = tellOfWatches([watch], { log, sweep: () => config().sweep });
+      return {
+        room: 0,
+        add: () => {},
+        again: () => {
+          watch.again();
+          unwatched = tell();
+          return [];
+        },
+        close: () => watch.close(),
+      };
     },
+    unwatched: () => unwatched,
     reconfigured: async () => {},
     release: async () => {},
   };
+}
+
+/** What cannot be removed could not be written either. */
+function alreadySaid(thrown: unknown): void {
+  if (!(thrown instanceof Failed)) throw thrown;
 }

@@ -126,12 +126,16 @@ describe('issuers of every kind', () => {
       [undefined, 1200],
       [7200, 7200],
     ] as const) {
-      const { clock, faulty, health, due, use } = await open({}, life === undefined ? {} : { life: seconds(life) });
+      const { clock, faulty, health, due, use, log } = await open(
+        {},
+        life === undefined ? {} : { life: seconds(life) },
+      );
       faulty.next('token', without('expires_in'));
       await clock.pass(due());
       expect(use().expires_in).toBe(expected);
       const { issued = 0, expires = 0 } = health()?.life ?? {};
       expect((expires - issued) / 1000).toBe(expected);
+      expect(log.with('cilogon_TOKEN_LIFETIME', 'warn')).toHaveLength(life === undefined ? 1 : 0);
     }
   });
 
@@ -150,5 +154,31 @@ describe('issuers of every kind', () => {
     await clock.pass(due());
     expect(health()).toMatchObject({ state: 'fresh', missing: ['storage.read:/'] });
     expect(log.with('no longer grants storage.read:/', 'warn')).toHaveLength(1);
+  });
+
+  test('one that sends a refresh token which nobody could read back: it is told, others go on, a login brings it back', async () => {
+    const { keeper, clock, faulty, health, due, top, login, log } = await open();
+    const before = top();
+    login(faulty.grant(), { user: 'bob' });
+    await keeper.look('bob');
+    faulty.next('token', without(''), set({ refresh_token: 'x'.repeat(70_000) }));
+    await clock.pass(due());
+    const told = /^the issuer sent a refresh token that cannot be kept: 70000 characters/;
+    expect(health()).toMatchObject({
+      state: 'retrying',
+      trouble: { kind: 'protocol', what: expect.stringMatching(told) },
+    });
+    expect(top()).toBe(before);
+    // Nothing is held that would be tried to be written for ever, nor does anybody else's wait for that.
+    await clock.pass(hours(2));
+    expect(log.with('cannot be kept')).toHaveLength(1);
+    expect(health('bob/cilogon')).toMatchObject({ state: 'fresh' });
+    expect(health()).toMatchObject({ state: 'login-needed', trouble: { hint: 'run: credmon login cilogon' } });
+    login(faulty.grant());
+    await keeper.look('alice');
+    await clock.pass(1);
+    expect(health()).toMatchObject({ state: 'fresh' });
+    await keeper.close(seconds(0));
+    expect(log.with('is lost')).toEqual([]);
   });
 });

@@ -5,12 +5,14 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Failure } from '../../src/core/failure.js';
 import { seconds } from '../../src/core/time.js';
 import { unprivileged } from '../stores/room.js';
@@ -111,6 +113,18 @@ describe('a token that stays fresh', () => {
     expect(s.book().counts.reuse).toBe(0);
   });
 
+  test('of the grant before, when a login came in the same tick of the file system’s clock', async () => {
+    const s = await fresh();
+    const theirs = s.book().grant();
+    s.login(theirs);
+    for (const ending of ['use', 'top'])
+      utimesSync(s.at(`cilogon.${ending}`), s.clock.now() / 1000, s.clock.now() / 1000);
+    await s.keeper.look('alice');
+    await s.clock.pass(100);
+    expect(s.book().asked.at(-1)?.parameters.refresh_token).toBe(theirs);
+    expect(s.book().accepts(s.top())).toBe(true);
+  });
+
   test('from an issuer that does not rotate: the .top is never written', async () => {
     const s = station();
     s.book().rotates = false;
@@ -162,8 +176,48 @@ describe('a token that stays fresh', () => {
   });
 });
 
+test('more may be promised of tokens from now on: those that are there are refreshed as much sooner', async () => {
+  const s = await fresh();
+  const due = s.due();
+  expect(due).toBeGreaterThan(minutes(29));
+  s.minimum = seconds(0);
+  s.keeper.reconsider();
+  expect(s.due()).toBe(due);
+  s.minimum = seconds(2700);
+  s.keeper.reconsider();
+  // Of an hour, 45 minutes and a little more are to be left.
+  expect(s.due()).toBeLessThan(minutes(15));
+  expect(s.due()).toBeGreaterThan(minutes(7));
+  await s.clock.pass(s.due());
+  expect(s.health()?.refreshes).toBe(2);
+  s.minimum = seconds(360);
+  s.keeper.reconsider();
+  expect(s.due()).toBeLessThan(minutes(15));
+});
+
+test('a clock that is set back after the answer and before the token is written: the next refresh is no later for that', async () => {
+  const s: Station = station({
+    issuer: () => ({
+      ...s.book(),
+      token: async (...asked) => {
+        const token = await s.book().token(...asked);
+        if (s.book().asked.length === 2) s.clock.jump(-hours(25));
+        return token;
+      },
+    }),
+  });
+  s.login(s.book().grant());
+  await s.keeper.sweep();
+  await s.clock.pass(100);
+  await s.clock.pass(s.due());
+  expect(s.health()).toMatchObject({ state: 'fresh', refreshes: 2 });
+  expect(s.due()).toBeLessThanOrEqual(hours(1) * 0.7);
+  await s.clock.pass(hours(1) * 0.7);
+  expect(s.health()?.refreshes).toBe(3);
+});
+
 describe('an issuer that fails', () => {
-  test('for a while: it is asked less and less, the token on disk stays, and it goes on by itself', async () => {
+  test('for a while: it is asked less and less until its token is, the token on disk stays, and it goes on by itself', async () => {
     const s = await fresh();
     const use = readFileSync(s.at('cilogon.use'), 'utf8');
     const top = s.top();
@@ -171,21 +225,102 @@ describe('an issuer that fails', () => {
     await s.clock.pass(s.due());
     const since = s.clock.steady();
     expect(s.health()).toMatchObject({ state: 'retrying', trouble: { kind: 'transient', what: 'it is down' } });
-    await s.clock.pass(minutes(20));
+    const end = () => (s.health()?.life?.expires ?? 0) - s.clock.now();
+    // What is promised of it is 6 minutes.
+    const promised = since + end() - minutes(6);
+    await s.clock.pass(end() - minutes(2));
     const pauses = s
       .book()
       .asked.slice(2)
       .map(({ at }, i, all) => Math.round((at - (all[i - 1]?.at ?? since)) / 1000));
-    expect(pauses.slice(0, 4)).toEqual([2, 5, 10, 20]);
-    expect(pauses.every((pause, i) => i === 0 || pause >= (pauses[i - 1] ?? 0))).toBe(true);
-    expect(s.book().asked.length).toBeLessThan(16);
+    const all = s.book().asked.slice(2);
+    const before = all.filter(({ at }) => at < promised).length;
+    expect(pauses.slice(0, 9)).toEqual([2, 5, 10, 20, 30, 60, 60, 120, 120]);
+    // It is tried a minute before that begins to be broken, and each minute from then on.
+    expect(promised - (all[before - 1] as { at: number }).at).toBeLessThanOrEqual(60_000);
+    expect(pauses.slice(before).every((pause) => pause === 60)).toBe(true);
+    expect(before).toBeLessThan(16);
+    expect(all.length - before).toBe(5);
     expect(readFileSync(s.at('cilogon.use'), 'utf8')).toBe(use);
     expect(s.top()).toBe(top);
     s.book().refusal = undefined;
-    await s.clock.pass(minutes(10));
+    await s.clock.pass(minutes(1));
     expect(s.health()).toMatchObject({ state: 'fresh', refreshes: 2 });
     expect(s.health()).not.toHaveProperty('trouble');
     expect(s.book().counts).toMatchObject({ reuse: 0, each: 1 });
+  });
+
+  test('is asked again at once when the configuration is another, and after short pauses', async () => {
+    const s = await fresh();
+    s.book().refusal = transient;
+    await s.clock.pass(minutes(50));
+    const asked = s.book().asked.length;
+    const left = s.due();
+    expect(left).toBeGreaterThan(10_000);
+    s.keeper.reconsider();
+    await s.clock.pass(0);
+    expect(s.book().asked).toHaveLength(asked + 1);
+    expect(s.due()).toBe(2000);
+    s.book().refusal = undefined;
+    await s.clock.pass(2000);
+    expect(s.health()).toMatchObject({ state: 'fresh' });
+    // Those that stand well are none of that.
+    s.keeper.reconsider();
+    await s.clock.pass(minutes(1));
+    expect(s.book().asked).toHaveLength(asked + 2);
+  });
+
+  test('also where the wrong one is just being asked', async () => {
+    const s = await fresh();
+    s.book().refusal = transient;
+    await s.clock.pass(minutes(50));
+    const { there, release } = s.book().hold();
+    await s.clock.pass(s.due());
+    await there;
+    s.keeper.reconsider();
+    release();
+    await s.clock.rest();
+    expect(s.health()?.state).toBe('retrying');
+    s.book().refusal = undefined;
+    await s.clock.pass(2000);
+    expect(s.health()).toMatchObject({ state: 'fresh' });
+  });
+
+  test('and is left alone: one goes ahead when the configuration is another, then all', async () => {
+    const s = station();
+    const users = Array.from({ length: 40 }, (_, n) => `user${n}`);
+    for (const user of users) s.login(s.book().grant(), { user });
+    s.book().refusal = transient;
+    await s.keeper.sweep();
+    await s.clock.pass(minutes(30));
+    const asked = s.book().asked.length;
+    s.keeper.reconsider();
+    await s.clock.pass(0);
+    expect(s.book().asked).toHaveLength(asked + 1);
+    s.book().refusal = undefined;
+    s.keeper.reconsider();
+    await s.clock.pass(0);
+    expect(users.map((user) => s.health(`${user}/cilogon`)?.state)).toEqual(users.map(() => 'fresh'));
+    expect(s.book().asked).toHaveLength(asked + 41);
+  });
+
+  test('and whose name was wrong is nothing to those who wait for it, when another is configured', async () => {
+    const s = station({ providers: [provider('cilogon', { issuer: 'https://wrong.example' })] });
+    const users = Array.from({ length: 10 }, (_, n) => `user${n}`);
+    for (const user of users) s.login(s.book().grant(), { user });
+    // It asks for a pause, and so it is left alone for that long.
+    s.book().refusal = { ...transient, wait: seconds(3600) };
+    await s.keeper.sweep();
+    await s.clock.pass(minutes(1));
+    const asked = s.book().asked.length;
+    s.keeper.reconsider();
+    await s.clock.pass(minutes(10));
+    expect(s.book().asked).toHaveLength(asked);
+    s.configured.set('cilogon', provider('cilogon'));
+    s.book().refusal = undefined;
+    s.keeper.reconsider();
+    await s.clock.pass(0);
+    expect(users.map((user) => s.health(`${user}/cilogon`)?.state)).toEqual(users.map(() => 'fresh'));
   });
 
   test('and asks for time gets it', async () => {
@@ -367,7 +502,7 @@ describe('an issuer that fails', () => {
 
 describe('what comes in between wins', () => {
   /** Stands still with the next refresh in flight. */
-  async function inFlight(): Promise<Station & { release(): Promise<void> }> {
+  async function inFlight(): Promise<Station & { release(): Promise<void>; answer(): void }> {
     const s = await fresh();
     const held = s.book().hold();
     await s.clock.pass(s.due());
@@ -376,7 +511,7 @@ describe('what comes in between wins', () => {
       held.release();
       await s.clock.pass(100);
     };
-    return Object.assign(s, { release });
+    return Object.assign(s, { release, answer: held.release });
   }
 
   test('a login', async () => {
@@ -420,6 +555,9 @@ describe('what comes in between wins', () => {
       expect(left.filter((name) => name !== 'cilogon.use')).toEqual([]);
       expect([...s.keeper.healths()]).toEqual([]);
       expect(s.book().asked).toHaveLength(2);
+      await Promise.all([s.keeper.close(seconds(10)), s.clock.rest()]);
+      expect(s.log.with('', 'error')).toEqual([]);
+      expect(s.log.with('should it come back, a login will be needed', 'info')).toHaveLength(1);
     }
   });
 
@@ -453,6 +591,29 @@ describe('what comes in between wins', () => {
     expect(JSON.parse(readFileSync(s.at('cilogon.top'), 'utf8')).scopes).toBe('a');
     expect(s.book().counts.reuse).toBe(0);
   });
+
+  test.each([
+    ['before anybody looks', false],
+    ['after it was missed', true],
+  ])(
+    'nor a folder that is moved away and comes back %s: its new refresh token is written at once',
+    async (_, missed) => {
+      const s = await inFlight();
+      const [folder, away] = [join(s.dir, 'alice'), join(s.dir, '.away')];
+      renameSync(folder, away);
+      s.answer();
+      await s.clock.rest();
+      if (missed) await s.clock.pass(100);
+      expect(s.health() === undefined).toBe(missed);
+      renameSync(away, folder);
+      await s.keeper.look('alice');
+      await s.clock.pass(2000);
+      expect(s.book().accepts(s.top())).toBe(true);
+      expect(s.health()).toMatchObject({ state: 'fresh' });
+      expect(s.book().counts).toMatchObject({ reuse: 0, each: 1 });
+      expect(s.book().asked).toHaveLength(3);
+    },
+  );
 
   test('the end of the daemon waits for what is in flight, and what it brings is kept', async () => {
     const s = await inFlight();
@@ -530,6 +691,74 @@ describe('one refresh at a time', () => {
     await s.clock.pass(1000);
     expect(s.book().counts).toMatchObject({ refreshes: 300, reuse: 0, each: 1 });
     expect(s.book().counts.all).toBeLessThanOrEqual(64);
+    expect(s.book().counts.kept).toBeLessThanOrEqual(96);
+  });
+
+  test.each([
+    ['96 with those being written, whom nobody asks for more', provider('cilogon'), 96],
+    // The first eight are all that such an issuer gets until one of them is well.
+    [
+      'eight until they are written, where an exchange may follow the refresh',
+      provider('cilogon', { flow: 'exchange', secretFile: '/etc/secret' }),
+      8,
+    ],
+  ])('%s', async (_, one, count) => {
+    const s = station({ providers: [one] });
+    const { rotate } = s.credentials;
+    let letGo = () => {};
+    const free = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    Object.assign(s.credentials, {
+      rotate: async (...given: Parameters<typeof rotate>) => {
+        await free;
+        return rotate(...given);
+      },
+    });
+    for (let n = 0; n < 300; n++) s.login(s.book().grant(), { user: `user${n}` });
+    await s.keeper.sweep();
+    // Time goes on when what is being done has been done.
+    const passing = s.clock.pass(1);
+    await vi.waitUntil(() => s.book().asked.length >= count, { timeout: 15_000, interval: 2 });
+    for (let n = 0; n < 20; n++) await new Promise(setImmediate);
+    expect(s.book().asked).toHaveLength(count);
+    letGo();
+    await passing;
+    await s.clock.pass(2000);
+    expect(s.book().counts).toMatchObject({ refreshes: 300, reuse: 0, each: 1 });
+  });
+
+  test('a login goes before all that has been due for longer, also with the token of a login before', async () => {
+    const s = station();
+    s.book().life = seconds(3600);
+    for (let n = 0; n < 300; n++) s.login(s.book().grant(), { user: `user${n}` });
+    await s.keeper.sweep();
+    await s.clock.pass(5000);
+    expect(s.book().asked).toHaveLength(300);
+    const holds = Array.from({ length: 400 }, () => s.book().hold());
+    await s.clock.pass(hours(1));
+    const { waiting, inFlight, lateMs } = s.keeper.backlog();
+    expect([waiting, inFlight]).toEqual([236, 64]);
+    expect(lateMs).toBeGreaterThan(60_000);
+    const waits = s
+      .book()
+      .asked.slice(300)
+      .map(({ parameters }) => parameters.refresh_token);
+    const last = Array.from({ length: 300 }, (_, n) => `user${n}`).find(
+      (user) => !waits.includes(s.top('cilogon', user)),
+    );
+    const [first, again] = [s.book().grant(), s.book().grant()];
+    s.login(first, { user: 'zoe' });
+    s.login(again, { user: last as string });
+    for (const user of ['zoe', last as string]) await s.keeper.look(user);
+    const before = s.book().asked.length;
+    for (const hold of holds.slice(0, 2)) hold.release();
+    await s.clock.pass(1);
+    const asked = s.book().asked.slice(before, before + 2);
+    expect(asked.map(({ parameters }) => parameters.refresh_token).sort()).toEqual([first, again].sort());
+    for (const hold of holds) hold.release();
+    await s.clock.pass(5000);
+    expect(s.keeper.backlog()).toEqual({ waiting: 0, lateMs: 0, inFlight: 0 });
   });
 });
 
@@ -624,6 +853,30 @@ describe('a disk that does not do its part', () => {
       expect(s.book().counts.reuse).toBe(0);
     }));
 
+  test('nobody else asks for one that could not be written either, and others go on', () =>
+    unprivileged([], async () => {
+      const s = await fresh();
+      const others = Array.from({ length: 5 }, (_, n) => `h${n}`);
+      for (const handle of others) s.login(s.book().grant(), { handle });
+      s.login(s.book().grant(), { user: 'bob' });
+      await s.keeper.sweep();
+      await s.clock.pass(100);
+      chmodSync(join(s.dir, 'alice'), 0o500);
+      const asked = () => s.book().asked.length;
+      const [before, refreshed] = [asked(), () => s.health('bob/cilogon')?.refreshes ?? 0];
+      const done = refreshed();
+      await s.clock.pass(hours(2));
+      const bobs = refreshed() - done;
+      expect(bobs).toBeGreaterThan(1);
+      expect(asked() - before - bobs).toBeLessThan(others.length);
+      expect(s.health()).toMatchObject({ state: 'retrying', trouble: { kind: 'storage' } });
+      chmodSync(join(s.dir, 'alice'), 0o700);
+      await s.clock.pass(hours(1));
+      for (const key of ['alice/cilogon', ...others.map((handle) => `alice/cilogon_${handle}`)])
+        expect([key, s.health(key)?.state]).toEqual([key, 'fresh']);
+      expect(s.book().counts.reuse).toBe(0);
+    }));
+
   test('at the end of the daemon it is written once more, if it can be', () =>
     unprivileged([], async () => {
       const s = await fresh();
@@ -632,6 +885,90 @@ describe('a disk that does not do its part', () => {
       chmodSync(join(s.dir, 'alice'), 0o700);
       await Promise.all([s.keeper.close(seconds(10)), s.clock.rest()]);
       expect(s.book().accepts(s.top())).toBe(true);
+    }));
+
+  /** Its new refresh token could not be written, and then its folder was moved away. */
+  const heldAndAway = async () => {
+    const s = await fresh();
+    chmodSync(join(s.dir, 'alice'), 0o500);
+    await s.clock.pass(s.due());
+    renameSync(join(s.dir, 'alice'), join(s.dir, '.away'));
+    await s.keeper.look('alice');
+    return s;
+  };
+
+  test.each([
+    ['is written when that is back', minutes(30), true],
+    ['is forgotten after an hour', minutes(61), false],
+  ])('what is held of a folder that is moved away %s', (_, long, kept) =>
+    unprivileged([], async () => {
+      const s = await heldAndAway();
+      await s.clock.pass(long);
+      expect(s.health()).toBeUndefined();
+      chmodSync(join(s.dir, '.away'), 0o700);
+      renameSync(join(s.dir, '.away'), join(s.dir, 'alice'));
+      await s.keeper.sweep();
+      await s.clock.pass(hours(1));
+      expect(s.health()?.state).toBe(kept ? 'fresh' : 'login-needed');
+      expect(s.book().accepts(s.top())).toBe(kept);
+      expect(s.book().counts.reuse).toBe(kept ? 0 : 1);
+    }),
+  );
+
+  test('what is held of a folder that is moved away is given up after an hour, which is said then', () =>
+    unprivileged([], async () => {
+      const s = await heldAndAway();
+      const told = async (ms: number) => {
+        await s.clock.pass(ms);
+        await s.keeper.pass();
+        return s.log.with('its new refresh token is lost, a login will be needed', 'error').length;
+      };
+      expect(await told(minutes(59))).toBe(0);
+      expect(await told(minutes(2))).toBe(1);
+      expect(await told(minutes(1))).toBe(1);
+      chmodSync(join(s.dir, '.away'), 0o700);
+    }));
+
+  test('what is held when the daemon ends, of a folder that nobody has seen go, is told, and is a suspect of the next one', () =>
+    unprivileged([], async () => {
+      const s = await fresh({ noted: true });
+      s.intents?.sending('alice/cilogon', (await s.credentials.scan('alice')).get('alice/cilogon')?.stamp ?? '');
+      chmodSync(join(s.dir, 'alice'), 0o500);
+      await s.clock.pass(s.due());
+      renameSync(join(s.dir, 'alice'), join(s.dir, '.away'));
+      await Promise.all([s.keeper.close(seconds(10)), s.clock.rest()]);
+      expect(s.log.with('alice/cilogon: its new refresh token is lost, a login will be needed', 'error')).toHaveLength(
+        1,
+      );
+      expect([...(s.intents?.suspects() ?? [])]).toEqual(['alice/cilogon']);
+      chmodSync(join(s.dir, '.away'), 0o700);
+    }));
+
+  test('what is held of a folder that is moved away is not written over a login, nor into another’s', () =>
+    unprivileged([], async () => {
+      const s = await fresh();
+      const old = readFileSync(s.at('cilogon.top'), 'utf8');
+      chmodSync(join(s.dir, 'alice'), 0o500);
+      await s.clock.pass(s.due());
+      renameSync(join(s.dir, 'alice'), join(s.dir, '.away'));
+      await s.keeper.look('alice');
+      await s.clock.pass(minutes(1));
+      const theirs = s.book().grant();
+      s.login(theirs);
+      // Whoever has got hold of the old file.
+      s.login(JSON.parse(old).refresh_token, { user: 'bob' });
+      await s.keeper.sweep();
+      await s.clock.pass(1000);
+      expect(
+        s
+          .book()
+          .asked.map(({ parameters }) => parameters.refresh_token)
+          .slice(-2),
+      ).toContain(theirs);
+      expect(s.health()?.state).toBe('fresh');
+      expect(s.health('bob/cilogon')?.state).toBe('login-needed');
+      expect(readFileSync(s.at('cilogon.top', 'bob'), 'utf8')).toBe(old);
+      chmodSync(join(s.dir, '.away'), 0o700);
     }));
 
   test('a login meanwhile wins, and what was held is forgotten', () =>

@@ -11,18 +11,32 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import type { TokenSet } from '../../src/core/credential.js';
 import { Failed, type Failure } from '../../src/core/failure.js';
 import { type CredentialId, stem } from '../../src/core/names.js';
-import type { Clock, Issuer, Log, Random, TokenRequest } from '../../src/core/ports.js';
-import type { Provider } from '../../src/core/provider.js';
+import type { Clock, Http, Issuer, Log, Random, TokenRequest } from '../../src/core/ports.js';
+import { findProvider, type Provider } from '../../src/core/provider.js';
+import { everyone, parseEveryone } from '../../src/core/snapshot.js';
 import { later, type Seconds, seconds } from '../../src/core/time.js';
+import { AccountNumbers } from '../../src/daemon/account-numbers.js';
+import { errandOf } from '../../src/daemon/errand.js';
+import { openGroups } from '../../src/daemon/groups.js';
+import { Intents } from '../../src/daemon/intents.js';
 import { Keeper } from '../../src/daemon/keeper.js';
+import { LoginFiles } from '../../src/daemon/login-files.js';
+import type { Meter } from '../../src/daemon/metrics.js';
+import { Once } from '../../src/daemon/once.js';
 import { Report } from '../../src/daemon/report.js';
-import { rememberDead, writeStatus } from '../../src/daemon/status-files.js';
-import { refresh } from '../../src/grants/refresh.js';
-import { jwtExpiry } from '../../src/providers/jwt.js';
+import { rememberDead, StatusFiles } from '../../src/daemon/status-files.js';
+import { fetchToken } from '../../src/grants/index.js';
+import { jwtClaims, jwtExpiry } from '../../src/providers/jwt.js';
+import { openDir } from '../../src/stores/atomic.js';
 import { condorCredentials } from '../../src/stores/condor.js';
 import { type HandClock, handClock } from '../helpers/clock.js';
+import { hear } from '../helpers/overheard.js';
+import { provider } from '../helpers/provider.js';
+
+export { provider };
 
 /** An empty folder of our own, removed when the test is over. */
 function room(): string {
@@ -40,7 +54,10 @@ export interface ListLog extends Log {
 
 function listLog(): ListLog {
   const lines: string[] = [];
-  const push = (level: keyof Log) => (text: string) => void lines.push(`${level}: ${text}`);
+  const push = (level: keyof Log) => (text: string) => {
+    lines.push(`${level}: ${text}`);
+    hear('log', 'the log of a test', text);
+  };
   return {
     lines,
     error: push('error'),
@@ -92,27 +109,29 @@ export interface BookIssuer extends Issuer {
   readonly revoked: string[];
   readonly counts: {
     reuse: number;
-    refreshes: number /** The most requests at once of one grant, and of all. */;
+    refreshes: number;
+    /** The most at once: of one grant, until what came is kept; of all, until they are answered, and until what came is kept. */
     each: number;
     all: number;
+    kept: number;
   };
 }
 
 function bookIssuer(clock: Clock, name = 'book'): BookIssuer {
   const known = new Map<string, { readonly family: { dead: boolean; open: number }; used: boolean }>();
   const holds: { arrived(): void; readonly released: Promise<void> }[] = [];
-  let [number, open] = [0, 0];
+  let [number, open, unkept] = [0, 0, 0];
   const remember = (family: { dead: boolean; open: number }): string => {
     const token = `${name}-refresh-${++number}`;
     known.set(token, { family, used: false });
     return token;
   };
-  const counts = { reuse: 0, refreshes: 0, each: 0, all: 0 };
+  const counts = { reuse: 0, refreshes: 0, each: 0, all: 0, kept: 0 };
   const refuse = (failure: Failure): never => {
     throw new Failed(failure);
   };
 
-  async function answer(parameters: Readonly<Record<string, string>>, { stop, rotated }: TokenRequest) {
+  async function answer(parameters: Readonly<Record<string, string>>, { stop }: TokenRequest): Promise<TokenSet> {
     const hold = holds.shift();
     hold?.arrived();
     if (hold) await Promise.race([hold.released, aborted(stop)]);
@@ -130,7 +149,6 @@ function bookIssuer(clock: Clock, name = 'book'): BookIssuer {
     record.used = issuer.rotates;
     const refreshToken = issuer.rotates ? remember(record.family) : undefined;
     const issued = clock.now();
-    if (refreshToken !== undefined) await rotated?.(refreshToken);
     return {
       accessToken: `${name}-access-${++number}`,
       tokenType: 'bearer',
@@ -167,15 +185,19 @@ function bookIssuer(clock: Clock, name = 'book'): BookIssuer {
       issuer.asked.push({ at: clock.steady(), parameters });
       const family = known.get(parameters.refresh_token ?? '')?.family ?? { open: 0 };
       counts.all = Math.max(counts.all, ++open);
+      counts.kept = Math.max(counts.kept, ++unkept);
       counts.each = Math.max(counts.each, ++family.open);
       try {
-        return await answer(parameters, request);
+        const token = await answer(parameters, request).finally(() => void open--);
+        if (token.refreshToken !== undefined) await request.rotation?.keep(token.refreshToken);
+        return token;
       } finally {
-        open--;
+        unkept--;
         family.open--;
       }
     },
     device: () => refuse({ kind: 'unsupported', what: 'no device flow here' }),
+    identity: () => Promise.reject(new Error('nobody asks who approved')),
     async revoke(token) {
       issuer.revoked.push(token);
       const record = known.get(token);
@@ -191,27 +213,37 @@ function aborted(stop: AbortSignal): Promise<never> {
   return new Promise((_, reject) => stop.addEventListener('abort', () => reject(stop.reason), { once: true }));
 }
 
-export const provider = (name: string, more: Partial<Provider> = {}): Provider => ({
-  name,
-  issuer: `https://${name}.example`,
-  clientId: 'client',
-  scopes: [],
-  bare: false,
-  ...more,
-});
-
 export interface Options {
   readonly providers?: readonly Provider[];
   readonly minimum?: number;
   readonly random?: Random;
   /** Instead of one in memory for each provider. */
   readonly issuer?: (provider: Provider, clock: Clock) => Issuer;
+  /** To servers that are no OAuth issuers. Default: there are none. */
+  readonly http?: Http;
+  /** Of time stamps: milliseconds. */
+  readonly coarse?: number;
+  readonly meter?: Meter;
+  /** Whether it is noted which refresh tokens are out. */
+  readonly noted?: boolean;
+  /** Whether it writes what the login hook reads. */
+  readonly logins?: boolean;
 }
 
 export type Station = ReturnType<typeof station>;
 
 /** A keeper over a real credential directory, with time and issuers in a test's hands. */
-export function station({ providers = [provider('cilogon')], minimum = 360, random = () => 0, issuer }: Options = {}) {
+export function station({
+  providers = [provider('cilogon')],
+  minimum = 360,
+  random = () => 0,
+  issuer,
+  http,
+  logins = false,
+  coarse,
+  meter,
+  noted = false,
+}: Options = {}) {
   const base = room();
   const [dir, statusDir] = [join(base, 'credentials'), join(base, 'status')];
   mkdirSync(dir, { mode: 0o770 });
@@ -235,12 +267,15 @@ export function station({ providers = [provider('cilogon')], minimum = 360, rand
       dir,
       services: () => configured.keys(),
       owners: [0, own],
-      bare: () => false,
+      of: (service) => findProvider(configured, service) ?? { flow: 'device', bare: false },
       expiryOf: jwtExpiry,
+      ...(coarse !== undefined && { coarse }),
     }),
     work,
   );
+  const intents = noted ? new Intents(openDir(dir), { clock, log }) : undefined;
   const whole = {
+    intents,
     base,
     dir,
     statusDir,
@@ -251,29 +286,64 @@ export function station({ providers = [provider('cilogon')], minimum = 360, rand
     credentials,
     book,
     minimum: seconds(minimum),
+    /** What it tells of itself in the login files. */
+    pid: 4711,
+    /** Why the system lets it watch no more. */
+    refused: undefined as string | undefined,
     keeper: undefined as unknown as Keeper,
     report: undefined as unknown as Report,
     /** A daemon that has just come up; the one before is not asked. */
     start() {
       void whole.keeper?.close(seconds(0));
+      const groups = openGroups();
+      const warnings = new Once((text) => log.warn(text));
       const keeper: Keeper = new Keeper({
         credentials,
         clock,
         random,
         log,
         provider: (name) => configured.get(name),
-        issuer: async (one) => issuer?.(one, clock) ?? book(one.name),
-        grant: refresh,
+        fetch: (one, grant, errand) =>
+          fetchToken(
+            grant,
+            errandOf(
+              {
+                provider: one,
+                clock,
+                minimum: whole.minimum,
+                issuer: async () => issuer?.(one, clock) ?? book(one.name),
+                http: (...call) => {
+                  if (http === undefined) throw new Error('no server here');
+                  return counted({ http }, work).http(...call);
+                },
+                claims: jwtClaims,
+                groups: counted({ groups }, work).groups,
+                warnings,
+              },
+              errand,
+            ),
+          ),
         minimum: () => whole.minimum,
         remembered: rememberDead(statusDir),
-        changed: (user) => report.changed(user),
+        ...(meter && { meter }),
+        intents,
+        changed: (user, news) => report.changed(user, news),
       });
       const report: Report = new Report({
         keeper,
         clock,
         log,
-        uidsOf: async (users) => new Map([...uids].filter(([user]) => users.includes(user))),
-        write: (name, text, uid) => counted({ write: writeStatus }, work).write(statusDir, undefined, name, text, uid),
+        config: () => ({ providers: configured, warning: seconds(259_200) }),
+        numbers: new AccountNumbers({
+          clock,
+          ask: async (users) => new Map([...uids].filter(([user]) => users.includes(user))),
+          stamp: () => '',
+        }),
+        files: counted(new StatusFiles(statusDir, undefined), work),
+        unwatched: () => whole.refused,
+        ...(logins && {
+          logins: counted(new LoginFiles({ dir: statusDir, gid: undefined, pid: whole.pid }), work),
+        }),
       });
       Object.assign(whole, { keeper, report });
       return keeper;
@@ -300,7 +370,12 @@ export function station({ providers = [provider('cilogon')], minimum = 360, rand
     health: (key = 'alice/cilogon') => [...whole.keeper.healths()].find((one) => `${one.user}/${stem(one)}` === key),
     /** How long until it is refreshed or tried next: ms. */
     due: (key?: string) => (whole.health(key)?.due ?? Number.NaN) - clock.now(),
-    snapshot: (name = 'all.json') => JSON.parse(readFileSync(join(statusDir, name), 'utf8')),
+    loginFile: (name = 'alice') => readFileSync(join(statusDir, 'login', name), 'utf8'),
+    // biome-ignore lint/suspicious/noExplicitAny: tests look at what they like of it
+    snapshot: (name = everyone): any => {
+      const text = readFileSync(join(statusDir, name), 'utf8');
+      return name === everyone ? parseEveryone(text) : JSON.parse(text);
+    },
   };
   whole.start();
   return whole;

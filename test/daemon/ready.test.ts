@@ -1,16 +1,23 @@
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
+  constants,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { failureOf } from '../../src/core/failure.js';
 import { parseOptions } from '../../src/daemon/options.js';
 import { claimDirectory } from '../../src/daemon/ready.js';
@@ -92,6 +99,19 @@ describe('the credential directory', () => {
   });
 });
 
+/** A file of somebody else beside the log. */
+function other(log: string, make = true): string {
+  const path = `${log}-theirs`;
+  if (make) writeFileSync(path, 'theirs');
+  return path;
+}
+
+function pipe(path: string): void {
+  execFileSync('mkfifo', [path]);
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  onTestFinished(() => closeSync(fd));
+}
+
 describe('the log', () => {
   const at = new Date(2026, 10, 23, 4, 5, 6);
   const open = (more: object = {}, file = join(room(), 'CredMonLog')) => ({
@@ -154,6 +174,57 @@ describe('the log', () => {
       expect(readFileSync(join(dir, 'Log'), 'utf8')).toContain('last');
       expect(existsSync(join(dir, 'Log.old'))).toBe(true);
     }));
+
+  test.each<[string, (file: string) => unknown, RegExp]>([
+    [
+      'has another name, which root may have been meant to write to',
+      (file) => linkSync(other(file), file),
+      /further names/,
+    ],
+    ['is a pipe with somebody at its other end', (file) => pipe(file), /it is not a file/],
+  ])('that %s is not opened, and nothing is written to it', (_, put, what) => {
+    const file = join(room(), 'Log');
+    put(file);
+    expect(() => fileLog({ file, debug: false, max: 0, keep: 1 })).toThrow(what);
+    if (existsSync(other(file, false))) expect(readFileSync(other(file, false), 'utf8')).toBe('theirs');
+  });
+
+  test('that was moved away or removed is begun anew within a second', () => {
+    const [dir, times] = [room(), [0, 0, 500, 1500, 1600, 3000]];
+    const file = join(dir, 'Log');
+    const log = fileLog(
+      { file, debug: false, max: 0, keep: 1 },
+      () => new Date(Date.UTC(2026, 0, 1) + (times.shift() ?? 0)),
+    );
+    log.info('first');
+    renameSync(file, `${file}.1`);
+    log.info('second');
+    log.info('third');
+    log.info('fourth');
+    rmSync(file);
+    log.info('fifth');
+    log.info('sixth');
+    expect(readFileSync(`${file}.1`, 'utf8').match(/\w+$/gm)).toEqual(['first', 'second', 'third']);
+    expect(readFileSync(file, 'utf8').match(/\w+$/gm)).toEqual(['sixth']);
+  });
+
+  test('that is removed with its folder tells what is missing when there is a folder again', () => {
+    const dir = join(room(), 'logs');
+    const file = join(dir, 'Log');
+    let second = 0;
+    mkdirSync(dir);
+    const log = fileLog({ file, debug: false, max: 0, keep: 1 }, () => new Date(Date.UTC(2026, 0, 1, 0, 0, second++)));
+    log.info('first');
+    rmSync(dir, { recursive: true });
+    for (const line of ['second', 'third']) log.info(line);
+    mkdirSync(dir);
+    log.info('fourth');
+    const lines = readFileSync(file, 'utf8').split('\n').slice(0, -1);
+    expect(lines.map((line) => line.slice(18))).toEqual([
+      'WARNING: 2 lines before this one are lost (ENOENT)',
+      'fourth',
+    ]);
+  });
 
   test.each(['nowhere/Log', '.', 'link'])('that cannot be opened (%s) is a failure in words', (name) => {
     const dir = room();
