@@ -8,6 +8,9 @@ export interface Account {
   readonly uid: number;
   /** Of its primary group. */
   readonly gid: number;
+  readonly home?: string;
+  /** Its login shell. */
+  readonly shell?: string;
 }
 
 /** How long the system's name service may take: an LDAP server may be slow, and a person waits. */
@@ -41,14 +44,62 @@ export function lookUpAll<K extends number | string>(keys: readonly K[]): Promis
   });
 }
 
-/** passwd(5): name:password:uid:gid:… */
+/** How many processes ask at a time, how many names each is given, and after how many ms another begins beside them. */
+const processes = 4;
+const together = 64;
+const aheadMs = 50;
+
+/**
+ * As {@link lookUp} by name, for many who ask at once: each question is a process, whose start holds up everything for
+ * milliseconds, so those who come while one runs share the next. Only where it takes long there are several.
+ */
+export function openLookUps(
+  clock: Pick<Clock, 'steady' | 'after'>,
+  look: (names: readonly string[]) => Promise<ReadonlyMap<string, Account>> = lookUpAll,
+): (name: string) => Promise<Account | undefined> {
+  type Waiting = { readonly name: string; tell(found: Account | undefined): void; fail(thrown: unknown): void };
+  const queue: Waiting[] = [];
+  let [running, begun, isTimed] = [0, 0, false];
+  const next = (): void => {
+    if (queue.length === 0 || running >= processes) return;
+    const early = begun + aheadMs - clock.steady();
+    if (running === 0 || early <= 0) return void work();
+    if (isTimed) return;
+    isTimed = true;
+    clock.after(early, () => {
+      isTimed = false;
+      next();
+    });
+  };
+  const work = async (): Promise<void> => {
+    const some = queue.splice(0, together);
+    running++;
+    begun = clock.steady();
+    try {
+      const found = await look([...new Set(some.map(({ name }) => name))]);
+      for (const { name, tell } of some) tell(found.get(name));
+    } catch (thrown) {
+      for (const { fail } of some) fail(thrown);
+    } finally {
+      running--;
+      next();
+    }
+  };
+  return (name) =>
+    new Promise((resolve, reject) => {
+      queue.push({ name, tell: resolve, fail: reject });
+      next();
+    });
+}
+
+/** passwd(5): name:password:uid:gid:gecos:home:shell. */
 function pick<K extends number | string>(out: string, keys: readonly K[]): Map<K, Account> {
   const wanted = new Set<number | string>(keys);
   const number = (text: string) => (/^\d{1,10}$/.test(text) ? Number(text) : -1);
   const found = new Map<K, Account>();
   for (const line of out.split('\n')) {
-    const [name = '', , uid = '', gid = ''] = line.split(':');
-    const account = { name, uid: number(uid), gid: number(gid) };
+    const [name = '', , uid = '', gid = '', , home = '', shell = ''] = line.split(':');
+    const account = { name, uid: number(uid), gid: number(gid), home, shell };
     for (const key of [account.name, account.uid]) if (wanted.has(key)) found.set(key as K, account);
   }
   return found;

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { BrokerSettings } from '../core/config.js';
+import type { BrokerSettings, PamSettings } from '../core/config.js';
 import { Failed } from '../core/failure.js';
 import { nameTrouble } from '../core/names.js';
 import type { Provider } from '../core/provider.js';
@@ -15,6 +15,8 @@ export interface ChildInput {
   /** Client secrets by provider name; none for public clients. */
   readonly secrets: ReadonlyMap<string, string>;
   readonly broker: BrokerSettings;
+  readonly pam?: PamSettings;
+  readonly statusDir: string;
   readonly debug: boolean;
 }
 
@@ -30,6 +32,8 @@ const optional = v.exactOptional;
 
 const providerSchema = v.strictObject({
   name,
+  // Only to these can a person log in.
+  flow: v.literal('device'),
   issuer: optional(text),
   clientId: text,
   secretFile: optional(text),
@@ -39,9 +43,41 @@ const providerSchema = v.strictObject({
   tokenUrl: optional(text),
   deviceUrl: optional(text),
   revocationUrl: optional(text),
+  endpointHosts: optional(v.array(text)),
   caFile: optional(text),
   life: optional(v.custom<Seconds>((n) => typeof n === 'number' && n > 0)),
+  grantLife: optional(v.custom<Seconds>((n) => typeof n === 'number' && n > 0)),
+  grantIdle: optional(v.custom<Seconds>((n) => typeof n === 'number' && n > 0)),
+  allowedScopes: optional(scopeList(1024)),
+  allowedAudiences: optional(v.array(text)),
   bare: v.boolean(),
+});
+
+const texts = optional(v.array(text));
+
+const pamSchema = v.strictObject({
+  provider: name,
+  socket: text,
+  identitiesDir: text,
+  map: v.array(
+    v.union([
+      v.strictObject({ claim: text, match: optional(text), user: optional(text) }),
+      v.strictObject({ claim: text, file: text }),
+    ]),
+  ),
+  policy: v.strictObject({
+    groups: texts,
+    entitlements: texts,
+    acr: texts,
+    amr: texts,
+    idp: texts,
+    emailDomains: texts,
+    maxAuthAge: optional(v.custom<Seconds>((n) => typeof n === 'number' && n >= 0)),
+  }),
+  firstFactor: v.picklist(['required', 'optional']),
+  qr: v.picklist(['auto', 'always', 'never']),
+  minUid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  pin: v.boolean(),
 });
 
 const inputSchema = v.strictObject({
@@ -49,6 +85,8 @@ const inputSchema = v.strictObject({
   providers: v.array(providerSchema),
   secrets: v.record(name, text),
   broker: v.strictObject({ socket: text, challengeDir: text, spoolDir: text, account: text, start: v.boolean() }),
+  pam: optional(pamSchema),
+  statusDir: text,
   debug: v.boolean(),
 });
 
@@ -62,12 +100,11 @@ export function parseInput(line: Uint8Array): ChildInput {
   }
   const result = v.safeParse(inputSchema, input, { abortEarly: true });
   if (!result.success) throw unusable(`a fault at ${v.getDotPath(result.issues[0])?.slice(0, 80) ?? 'the top'}`);
-  const { providers, secrets, broker, debug } = result.output;
+  const { v: _, providers, secrets, ...rest } = result.output;
   return {
     providers: new Map(providers.map((provider) => [provider.name, provider])),
     secrets: new Map(Object.entries(secrets)),
-    broker,
-    debug,
+    ...rest,
   };
 }
 
@@ -78,6 +115,8 @@ export const unusable = (what: string): Failed =>
     hint: '--child is for credmond, which writes it; start credmon-broker without it',
   });
 
-// What a provider is in core/ is what is read here.
+// What a provider is in core/ is what is read here, but for what those of other flows have.
+type Device = Omit<Provider, 'flow' | 'vaultHosts' | 'namespace' | 'templates'> & { readonly flow: 'device' };
 true satisfies v.InferOutput<typeof providerSchema> extends Provider ? true : never;
-true satisfies Same<Whole<v.InferOutput<typeof providerSchema>>, Whole<Provider>>;
+true satisfies Same<Whole<v.InferOutput<typeof providerSchema>>, Whole<Device>>;
+true satisfies Same<Whole<v.InferOutput<typeof pamSchema>>, Whole<PamSettings>>;

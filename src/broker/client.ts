@@ -6,7 +6,7 @@ import type { BrokerSettings } from '../core/config.js';
 import { Failed, type Failure, failureOf } from '../core/failure.js';
 import { type Ask, hasEnded, type LoginState } from '../core/login.js';
 import type { Clock, Random } from '../core/ports.js';
-import type { Scopes } from '../core/scopes.js';
+import { companionsOf, inAll, type Wish } from '../core/several.js';
 import { plain } from '../core/text.js';
 import { seconds } from '../core/time.js';
 import { lookUp } from './accounts.js';
@@ -24,11 +24,10 @@ export interface ClientOptions extends Pick<BrokerSettings, 'socket' | 'challeng
   readonly random?: Random;
 }
 
-export interface LoginRequest {
+export interface LoginRequest extends Wish {
   readonly provider: string;
-  readonly handle?: string;
-  readonly scopes?: Scopes;
-  readonly audience?: string;
+  /** What is to be made from the same login. */
+  readonly also?: readonly Wish[];
 }
 
 export interface BrokerLogin extends ClientOptions {
@@ -291,20 +290,27 @@ class Talk {
   }
 }
 
-const recordOf = ({ provider, handle, scopes = [], audience }: LoginRequest): ClientRecord => ({
+const recordOf = ({ provider, also = [], ...first }: LoginRequest): ClientRecord => ({
   kind: 'login',
   provider,
+  ...wishOf(first),
+  ...(also.length > 0 && { also: also.map(wishOf) }),
+});
+
+const wishOf = ({ handle, scopes = [], audience }: Wish) => ({
   ...(handle !== undefined && { handle }),
   ...(scopes.length > 0 && { scopes: [...scopes] }),
   ...(audience !== undefined && { audience }),
 });
 
-const askOf = ({ provider, handle, scopes = [], audience }: LoginRequest): Ask => ({
+/** Until the broker says what it makes of the request. */
+const askOf = ({ provider, handle, audience, also = [], ...first }: LoginRequest): Ask => ({
   provider,
   issuer: provider,
   ...(handle !== undefined && { handle }),
-  scopes,
+  scopes: inAll([first, ...also], { scopes: [] }),
   ...(audience !== undefined && { audience }),
+  ...(also.length > 0 && { also: companionsOf(also) }),
 });
 
 function ending(thrown: unknown, stop: AbortSignal): Failure {

@@ -6,19 +6,20 @@ import type { Clock, DeviceCode, Issuer, Log } from '../core/ports.js';
 import { issuerOf, type Provider } from '../core/provider.js';
 import { redact } from '../core/redact.js';
 import { notGranted, type Scopes } from '../core/scopes.js';
+import { companionsOf, inAll, ownScopes, type Wish } from '../core/several.js';
 import { plain } from '../core/text.js';
 import { login } from '../login/flow.js';
 import type { Connection } from './connection.js';
 import type { Quota } from './quota.js';
 import type { ServerRecord } from './records.js';
 import type { Order } from './request.js';
-import type { Spool } from './spool.js';
+import type { Spool, SpoolDraft } from './spool.js';
 import { shorten, showableState } from './state-record.js';
 import { within } from './within.js';
 
 /** The device grant (grants/device.ts), handed in. */
 export interface DeviceGrant {
-  requestCode(issuer: Issuer, wanted: Wanted, stop: AbortSignal): Promise<DeviceCode>;
+  requestCode(issuer: Issuer, wanted: Wanted, stop: AbortSignal, nonce?: string): Promise<DeviceCode>;
   pollOnce(issuer: Issuer, code: DeviceCode, stop: AbortSignal): Promise<Reply>;
   loginScopes(wanted: Scopes, supported: readonly string[] | undefined): Scopes;
 }
@@ -59,6 +60,9 @@ const requestMs = 60_000;
 const againMs = 5 * 60_000;
 /** Nobody waits at a terminal for longer, and every flow holds a place. */
 export const longestLoginMs = 60 * 60_000;
+
+/** What a Date can be at most: epoch milliseconds. */
+const lastMoment = 8.64e15;
 
 const place = { kind: 'condor', by: 'spool' } as const;
 
@@ -155,24 +159,11 @@ async function handOver(
   token: TokenSet,
   { order, person, desk, issuer }: Omit<LoginWork, 'connection' | 'offers'> & { readonly issuer: Issuer },
 ): Promise<string> {
-  const { refreshToken = '', subject } = token;
-  const who = shorten(subject?.name ?? '', 200);
   try {
-    return await desk.spool.put({
-      kind: 'grant',
-      ...whose(order, person),
-      ...(order.scopes && { scopes: [...order.scopes] }),
-      ...audienceOf(order),
-      refresh_token: refreshToken,
-      access_token: token.accessToken,
-      token_type: token.tokenType,
-      expires_at: token.expires,
-      ...(token.scopes && { granted_scopes: [...token.scopes] }),
-      ...(subject && { iss: subject.iss, sub: subject.sub }),
-      ...(who !== '' && { who }),
-    });
+    return await desk.spool.put(grantOf(token, order, person));
   } catch (thrown) {
     const { clock, log } = desk;
+    const { refreshToken = '' } = token;
     const revoked = within(clock, 10_000, new AbortController().signal, tooSlow(order.provider.name), (signal) =>
       issuer.revoke(refreshToken, signal),
     );
@@ -181,6 +172,34 @@ async function handOver(
   }
 }
 
+/** What the spool is given of an approval. */
+export function grantOf(token: TokenSet, order: Order, person: Person): Extract<SpoolDraft, { kind: 'grant' }> {
+  const { refreshToken = '', subject } = token;
+  const scopes = ownScopes(order, order.also ?? [], order.provider);
+  const who = shorten(subject?.name ?? '', 200);
+  return {
+    kind: 'grant',
+    ...whose(order, person),
+    ...(scopes && { scopes: [...scopes] }),
+    ...audienceOf(order),
+    refresh_token: refreshToken,
+    ...(order.also ? { also: order.also.map(writable) } : firstToken(token)),
+    // One that tells of the end of all times is no reason to lose the login.
+    ...(token.grantEnds !== undefined && token.grantEnds < lastMoment && { ends: token.grantEnds }),
+    ...(subject && { iss: subject.iss, sub: subject.sub }),
+    ...(who !== '' && { who }),
+  };
+}
+
+const writable = ({ scopes, ...rest }: Wish) => ({ ...rest, ...(scopes && { scopes: [...scopes] }) });
+
+const firstToken = (token: TokenSet) => ({
+  access_token: token.accessToken,
+  token_type: token.tokenType,
+  expires_at: token.expires,
+  ...(token.scopes && { granted_scopes: [...token.scopes] }),
+});
+
 /** Tells credmond to give up a credential; the id that it has in the spool. Throws Failed('storage'). */
 export async function runLogout(order: Order, person: Person, { spool, log }: Desk): Promise<string> {
   const id = await spool.put({ kind: 'logout', ...whose(order, person) });
@@ -188,13 +207,15 @@ export async function runLogout(order: Order, person: Person, { spool, log }: De
   return id;
 }
 
-function askOf({ provider, handle, scopes, audience = provider.audience }: Order): Ask {
+function askOf(order: Order): Ask {
+  const { provider, handle, audience = provider.audience, also } = order;
   return {
     provider: provider.name,
     issuer: issuerOf(provider),
     ...(handle !== undefined && { handle }),
-    scopes: scopes ?? provider.scopes,
+    scopes: inAll([order, ...(also ?? [])], provider),
     ...(audience !== undefined && { audience }),
+    ...(also && { also: companionsOf(also) }),
   };
 }
 
@@ -205,7 +226,10 @@ const whose = ({ provider, handle }: Order, { user, uid }: Person) => ({
   ...(handle !== undefined && { handle }),
 });
 
-const nameOf = ({ provider, handle }: Order): string =>
-  handle === undefined ? provider.name : `${provider.name}, handle ${handle}`;
+function nameOf({ provider, handle, also = [] }: Order): string {
+  const own = handle === undefined ? provider.name : `${provider.name}, handle ${handle}`;
+  const others = also.map((one) => one.handle ?? 'none');
+  return others.length === 0 ? own : `${own}, and for the handles ${plain(others.join(' '), 300)}`;
+}
 
 const audienceOf = ({ audience }: { readonly audience?: string }) => (audience === undefined ? {} : { audience });

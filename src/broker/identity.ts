@@ -4,7 +4,8 @@ import { chmod, lstat, mkdir, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failed } from '../core/failure.js';
 import type { Clock, Log } from '../core/ports.js';
-import { codeOf, modeInWords, storageFailed } from './trouble.js';
+import { octal } from '../core/text.js';
+import { codeOf, storageFailed } from './trouble.js';
 
 /**
  * Who is at the other end of a Unix socket? Node cannot ask the kernel (SO_PEERCRED), so it is HTCondor's FS method: we
@@ -126,7 +127,7 @@ export function proofTrouble(stat: Looks, { since, dev }: Asked): string | undef
   // Something is mounted there, and a FUSE file system says of its root whatever its owner likes.
   if (stat.dev !== dev) return 'it is on another file system';
   const mode = Number(stat.mode & 0o7777n);
-  if (mode !== proofMode) return `its mode is ${modeInWords(mode)}, not ${modeInWords(proofMode)}`;
+  if (mode !== proofMode) return `its mode is ${octal(mode)}, not ${octal(proofMode)}`;
   // btrfs says 1, others 2: itself and its ".".
   if (stat.nlink > 2n) return 'there is something in it';
   const earliest = BigInt(Math.floor(since)) - BigInt(slackMs);

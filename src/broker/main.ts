@@ -1,29 +1,39 @@
-import { writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadConfig, requireProviders } from '../config/load.js';
+import { openMapFiles } from '../config/mapfile.js';
 import { readSecret } from '../config/secret.js';
-import type { BrokerSettings } from '../core/config.js';
+import type { BrokerSettings, PamSettings } from '../core/config.js';
 import { exitCode, Failed, failureOf } from '../core/failure.js';
 import type { Issuer, Log } from '../core/ports.js';
 import type { Provider } from '../core/provider.js';
 import { redact } from '../core/redact.js';
+import { sshLoginsFile } from '../core/ssh-logins.js';
 import { plain } from '../core/text.js';
 import * as device from '../grants/device.js';
 import { openIssuer } from '../providers/issuer.js';
 import { systemClock } from '../system/clock.js';
 import { stderrLog } from '../system/log.js';
+import { shutIn } from '../system/shut.js';
 import { version } from '../system/version.js';
+import { activatedSockets } from './activated.js';
 import { type ChildInput, longestInput, parseInput, unusable } from './child-input.js';
 import { longestLoginMs, type Offers } from './desk.js';
 import { LineSplitter } from './lines.js';
-import { startBroker } from './server.js';
+import type { Listening } from './listen.js';
+import { type Door, openDoor } from './pam/door.js';
+import type { PamOffers } from './pam/phases.js';
+import { becomesWell, isWell } from './pam/well.js';
+import { type Broker, startBroker } from './server.js';
 
 const program = 'credmon-broker';
 
 const help = `usage: ${program} [--config FILE] [--socket PATH] [--child]
 
 Holds the OAuth client secrets of an HTCondor access point and runs the logins of its users. It listens on a Unix
-socket, needs no privileges and refuses to run as root.
+socket, needs no privileges and refuses to run as root. Where ssh logins are switched on, a second socket is for sshd.
+Sockets that systemd has made for it are taken by their names, broker and pam.
 
   --config FILE   read this configuration instead of HTCondor's or /etc/credmon/credmon.toml
   --socket PATH   listen here instead of where the configuration says
@@ -37,6 +47,8 @@ Signals: SIGTERM and SIGINT stop it; SIGHUP has the configuration read again for
 interface Loaded {
   readonly offers: Offers & { close(): void };
   readonly broker: BrokerSettings;
+  readonly pam?: PamSettings;
+  readonly statusDir: string;
   readonly debug: boolean;
 }
 
@@ -45,13 +57,20 @@ async function main(): Promise<number> {
   if (values.help) return print(help);
   if (values.version) return print(`${program} ${version()}\n`);
   process.umask(0o022);
-  forgetCore();
+  shutIn();
 
   let log = stderrLog({ debug: false, program });
   const file = values.config === undefined ? {} : { file: values.config };
   const load = async (): Promise<Loaded> => {
     const config = requireProviders(await loadConfig({ ...file, env: process.env }), process.env);
-    return { offers: await offersOf(config.providers), broker: config.broker, debug: config.log.debug };
+    const { broker, pam, statusDir } = config;
+    return {
+      offers: await offersOf(config.providers),
+      broker,
+      ...(pam && { pam }),
+      statusDir,
+      debug: config.log.debug,
+    };
   };
   const lines = values.child ? childLines() : undefined;
   let loaded = lines ? ofChild(await first(lines)) : await load();
@@ -70,12 +89,15 @@ async function main(): Promise<number> {
     log = stderrLog({ debug: next.debug, program });
     log.info(`new configuration: ${[...next.offers.providers.keys()].join(', ')}`);
     const same = (['challengeDir', 'spoolDir', 'socket'] as const).every((key) => next.broker[key] === old.broker[key]);
-    if (!same) log.warn('other folders or another socket are used only after a restart');
+    if (!same || next.pam?.socket !== old.pam?.socket)
+      log.warn('other folders or another socket are used only after a restart');
     // Flows under way keep what they began with.
     systemClock.after(longestLoginMs, () => old.offers.close());
   };
 
   const settings = { ...loaded.broker, ...(values.socket !== undefined && { socket: values.socket }) };
+  const activated = activatedSockets(process.env, process.pid);
+  const listening = activated.get('broker');
   const broker = await startBroker({
     settings,
     clock: systemClock,
@@ -83,7 +105,19 @@ async function main(): Promise<number> {
     random: Math.random,
     device,
     offers: () => loaded.offers,
+    ...(listening && { listening }),
   });
+  const pam = activated.get('pam');
+  const listenForPam: Listening | undefined =
+    pam ?? (loaded.pam && { path: loaded.pam.socket, mode: 0o600, folderMode: 0o711 });
+  const door =
+    listenForPam &&
+    (await openPamDoor(listenForPam, broker, settings.socket, () => loaded, current).catch((thrown) => {
+      // A broker of systemd's may have that door; people's logins by the terminal are not to suffer.
+      if (!values.child || !(thrown instanceof Failed)) throw thrown;
+      current.error(`no door for sshd: ${inWords(thrown)}`);
+      return undefined;
+    }));
   const stopped = new Promise<string>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
     if (lines) {
@@ -100,8 +134,42 @@ async function main(): Promise<number> {
     }
   });
   log.info(`${await stopped}: stopping`);
-  await broker.close();
+  await Promise.all([broker.close(), door?.close()]);
   return 0;
+}
+
+/** The door for sshd. What it draws with is loaded only where there is one. */
+async function openPamDoor(
+  listening: Listening,
+  { spool }: Broker,
+  socket: string,
+  loaded: () => Loaded,
+  log: Log,
+): Promise<Door> {
+  const { pamFace } = await import('../login/faces/pam.js');
+  const tables = openMapFiles();
+  return openDoor({
+    listening,
+    countersFile: join(dirname(socket), sshLoginsFile),
+    clock: systemClock,
+    log,
+    device,
+    words: pamFace,
+    spool,
+    host: hostname(),
+    offers: () => {
+      const { offers, pam, statusDir } = loaded();
+      const well: PamOffers['isWell'] = (provider, user, uid) =>
+        isWell({ dir: statusDir, provider, now: systemClock.now() }, user, uid);
+      return {
+        ...offers,
+        pam,
+        tables,
+        isWell: well,
+        becomesWell: (...whose) => becomesWell(() => well(...whose), systemClock),
+      };
+    },
+  });
 }
 
 /**
@@ -168,10 +236,9 @@ function openOffers(providers: ReadonlyMap<string, Provider>, secrets: ReadonlyM
   };
 }
 
-const ofChild = ({ providers, secrets, broker, debug }: ChildInput): Loaded => ({
+const ofChild = ({ providers, secrets, ...rest }: ChildInput): Loaded => ({
   offers: openOffers(providers, secrets),
-  broker,
-  debug,
+  ...rest,
 });
 
 async function* childLines(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -207,18 +274,6 @@ async function follow(
     } catch (thrown) {
       log.error(`the old configuration stays: ${inWords(thrown)}`);
     }
-  }
-}
-
-/**
- * No core dump of this process holds any of its memory (core(5), coredump_filter). Node can set neither RLIMIT_CORE nor
- * PR_SET_DUMPABLE; where /proc is not there, the unit file's LimitCORE=0 has to do.
- */
-function forgetCore(): void {
-  try {
-    writeFileSync('/proc/self/coredump_filter', '0');
-  } catch {
-    // See above.
   }
 }
 

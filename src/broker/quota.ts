@@ -19,11 +19,12 @@ export const usualLimits: Limits = { perUser: 3, inAll: 200, waiting: 64, perMin
 export class Quota {
   readonly #limits: Limits;
   readonly #users = new Map<number, number>();
-  readonly #buckets = new Map<number, { left: number; at: number }>();
+  readonly #buckets: Buckets<number>;
   #all = 0;
 
   constructor(limits: Limits = usualLimits) {
     this.#limits = limits;
+    this.#buckets = new Buckets(limits.perMinute);
   }
 
   /** Flows under way. */
@@ -49,41 +50,60 @@ export class Quota {
         wait: seconds(60),
       });
     }
-    this.#users.set(uid, own + 1);
+    const leave = counted(this.#users, uid);
     this.#all++;
     let inside = true;
     return () => {
       if (!inside) return;
       inside = false;
       this.#all--;
-      const now = (this.#users.get(uid) ?? 1) - 1;
-      if (now > 0) this.#users.set(uid, now);
-      else this.#users.delete(uid);
+      leave();
     };
   }
 
-  /** Counts one request of a user: a token bucket. `now` in steady milliseconds. Throws Failed('transient'). */
+  /** Counts one request of a user. `now` in steady milliseconds. Throws Failed('transient'). */
   draw(uid: number, now: number): void {
-    const { perMinute } = this.#limits;
+    const wait = this.#buckets.draw(uid, now);
+    if (wait === 0) return;
+    throw new Failed({
+      kind: 'transient',
+      what: `more than ${this.#limits.perMinute} logins or logouts in a minute`,
+      hint: `try again in ${wait} s`,
+      wait: seconds(wait),
+    });
+  }
+}
+
+/** One more for a key; what is returned takes it away again, and is to be called once. */
+export function counted<K>(counts: Map<K, number>, key: K): () => void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+  return () => {
+    const left = (counts.get(key) ?? 1) - 1;
+    if (left > 0) counts.set(key, left);
+    else counts.delete(key);
+  };
+}
+
+/** So many requests a minute for each key; as many may come at once: token buckets. */
+export class Buckets<K> {
+  readonly #buckets = new Map<K, { left: number; at: number }>();
+
+  constructor(private readonly perMinute: number) {}
+
+  /** Counts one; after how many seconds there is room for it, 0: now. `now` in steady milliseconds. */
+  draw(key: K, now: number): number {
+    const { perMinute } = this;
     const refill = (from: { left: number; at: number }) =>
       Math.min(perMinute, from.left + ((now - from.at) * perMinute) / 60_000);
     // A bucket that is full again says no more than one that is not there.
     if (this.#buckets.size > 1000) {
       for (const [other, bucket] of this.#buckets) if (refill(bucket) >= perMinute) this.#buckets.delete(other);
     }
-    const bucket = this.#buckets.get(uid);
+    const bucket = this.#buckets.get(key);
     const left = bucket ? refill(bucket) : perMinute;
-    if (left < 1) {
-      this.#buckets.set(uid, { left, at: now });
-      const wait = Math.max(1, Math.ceil(((1 - left) * 60) / perMinute));
-      throw new Failed({
-        kind: 'transient',
-        what: `more than ${perMinute} logins or logouts in a minute`,
-        hint: `try again in ${wait} s`,
-        wait: seconds(wait),
-      });
-    }
-    this.#buckets.set(uid, { left: left - 1, at: now });
+    const short = left < 1;
+    this.#buckets.set(key, { left: short ? left : left - 1, at: now });
+    return short ? Math.max(1, Math.ceil(((1 - left) * 60) / perMinute)) : 0;
   }
 }
 

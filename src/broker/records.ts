@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { Failed, type Failure } from '../core/failure.js';
+import { mostAlso } from '../core/several.js';
 import { plain } from '../core/text.js';
 import { failureSchema, stateSchema, text } from './state-record.js';
 
@@ -9,7 +10,8 @@ import { failureSchema, stateSchema, text } from './state-record.js';
  *   broker  challenge {path}             make this directory, to show whose you are
  *   client  proved
  *   broker  welcome {user}               the local account that the proof names
- *   client  login {provider, handle?, scopes?, audience?}   or   logout {provider, handle?}
+ *   client  login {provider, handle?, scopes?, audience?, also?}   or   logout {provider, handle?}
+ *           also: [{handle?, scopes?, audience?}], made from the same login; the approval is for all scopes together
  *   broker  state {state, grant?}        as often as needed; `grant` names what lies in the spool, along with `done`
  *   client  again {yes}                  only in answer to the state `expired`
  *   broker  bye {failure?, grant?}       always the last; `grant`: of a logout
@@ -32,15 +34,20 @@ const serverSchema = v.variant('kind', [
   v.strictObject({ v: v1, kind: v.literal('bye'), failure: v.exactOptional(failureSchema), grant }),
 ]);
 
+const wish = {
+  handle: v.exactOptional(given(256)),
+  scopes: v.exactOptional(v.pipe(v.array(given(256)), v.maxLength(64))),
+  audience: v.exactOptional(given(512)),
+};
+
 const clientSchema = v.variant('kind', [
   v.strictObject({ v: v1, kind: v.literal('proved') }),
   v.strictObject({
     v: v1,
     kind: v.literal('login'),
     provider: given(256),
-    handle: v.exactOptional(given(256)),
-    scopes: v.exactOptional(v.pipe(v.array(given(256)), v.maxLength(64))),
-    audience: v.exactOptional(given(512)),
+    ...wish,
+    also: v.exactOptional(v.pipe(v.array(v.strictObject(wish)), v.maxLength(mostAlso))),
   }),
   v.strictObject({
     v: v1,

@@ -1,18 +1,15 @@
-import { chmodSync } from 'node:fs';
-import { chmod, lstat, mkdir, stat, unlink } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { createServer, type Socket } from 'node:net';
 import type { BrokerSettings } from '../core/config.js';
-import { Failed, type Failure } from '../core/failure.js';
+import type { Failure } from '../core/failure.js';
 import type { Clock, Log, Random } from '../core/ports.js';
 import { lookUp, type NameOf, openNames } from './accounts.js';
 import { Connection } from './connection.js';
 import type { DeviceGrant, Offers } from './desk.js';
 import { openChallenges } from './identity.js';
+import { type Listening, listen } from './listen.js';
 import { gaveWay, type Limits, Quota, usualLimits, WaitingRoom } from './quota.js';
 import { type SessionParts, serve } from './session.js';
-import { openSpool } from './spool.js';
-import { codeOf, modeInWords, storageFailed } from './trouble.js';
+import { openSpool, type Spool } from './spool.js';
 
 export interface BrokerOptions {
   readonly settings: Omit<BrokerSettings, 'account' | 'start'> & Partial<BrokerSettings>;
@@ -23,6 +20,8 @@ export interface BrokerOptions {
   /** Asked at the beginning of each flow. */
   readonly offers: () => Offers;
   readonly limits?: Limits;
+  /** Default: at the socket of the settings. */
+  readonly listening?: Listening;
   /** Default: the system's accounts. */
   readonly nameOf?: NameOf;
 }
@@ -39,6 +38,7 @@ interface Counters {
 
 export interface Broker {
   readonly counters: Readonly<Counters>;
+  readonly spool: Spool;
   /** Ends all flows and takes the socket away, within two seconds. */
   close(): Promise<void>;
 }
@@ -59,11 +59,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { settings, clock, log, random, limits = usualLimits } = options;
   const challenges = await openChallenges(settings.challengeDir, clock, log);
   const quota = new Quota(limits);
+  const spool = await openSpool({ dir: settings.spoolDir, clock });
   const parts: SessionParts = {
     ...options,
     quota,
     challenges,
-    spool: await openSpool({ dir: settings.spoolDir, clock }),
+    spool,
     nameOf: options.nameOf ?? openNames(clock, lookUp, settings.account === 'root'),
   };
   const open = new Set<Connection>();
@@ -105,9 +106,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const server = createServer(welcome);
   // A last guard: the two kinds of places are fewer, and what is being hung up on needs a few.
   server.maxConnections = limits.inAll + 2 * limits.waiting;
-  await listen(server, settings.socket, log);
-  server.on('error', (error) => log.error(`the socket ${settings.socket}: ${codeOf(error)}`));
-  log.info(`listening at ${settings.socket}`);
+  // Everybody may connect: who they are is found out after that.
+  await listen(server, options.listening ?? { path: settings.socket, mode: 0o666, folderMode: 0o755 }, log);
 
   let cancelSweep = () => {};
   const sweep = (): void => {
@@ -119,6 +119,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   let closing: Promise<void> | undefined;
   return {
     counters,
+    spool,
     close: () => {
       closing ??= new Promise((resolve) => {
         cancelSweep();
@@ -140,58 +141,3 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     },
   };
 }
-
-/** Everybody may connect: who they are is found out after that. */
-async function listen(server: ReturnType<typeof createServer>, path: string, log: Log): Promise<void> {
-  const folder = dirname(path);
-  try {
-    // The umask may have taken something away from what was made; a folder that was there is left as it is.
-    if ((await mkdir(folder, { recursive: true, mode: 0o755 })) !== undefined) await chmod(folder, 0o755);
-    const { mode } = await stat(folder);
-    if ((mode & 0o022) !== 0 && (mode & 0o1000) === 0) throw taken(folder, 'is a folder that others may write to');
-    if ((mode & 0o001) === 0) log.warn(`nobody else can reach ${path}: ${folder} has mode ${modeInWords(mode)}`);
-    await removeStale(path);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(path, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
-    chmodSync(path, 0o666);
-  } catch (thrown) {
-    throw storageFailed('listen at', path, thrown);
-  }
-}
-
-/** A broker that died leaves its socket: it is taken away only if it is a socket and nobody answers there. */
-async function removeStale(path: string): Promise<void> {
-  const found = await lstat(path).catch((thrown) => {
-    if (codeOf(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  });
-  if (found === undefined) return;
-  if (!found.isSocket()) throw taken(path, 'is not a socket');
-  if (await answers(path)) throw taken(path, 'is the socket of another broker that is running');
-  await unlink(path);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', (error) => {
-      const code = codeOf(error);
-      if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve(false);
-      // EAGAIN: somebody listens, and has no time.
-      else if (code === 'EAGAIN') resolve(true);
-      else reject(error);
-    });
-  });
-}
-
-const taken = (path: string, what: string): Failed =>
-  new Failed({ kind: 'config', what: `${path} ${what}`, hint: 'stop or remove it, or configure another socket' });

@@ -85,7 +85,7 @@ async function admit(uid: number, connection: Connection, { quota, nameOf }: Ses
   }
 }
 
-function bug(thrown: unknown, log: Log): Failure {
+export function bug(thrown: unknown, log: Log): Failure {
   const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
   log.error(`a bug: ${plain(redact(text), 1000)}`);
   return { kind: 'unsupported', what: 'the broker failed at this login', hint: 'see the broker’s log on this machine' };

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { nameTrouble } from '../core/names.js';
+import { mostAlso } from '../core/several.js';
 import { epochMs, scopeList, text } from './state-record.js';
 
 /**
@@ -21,12 +22,18 @@ const optional = v.exactOptional;
 
 const whose = { v: v.literal(1), id, user: name, uid, provider: name, handle: optional(name), at: epochMs };
 
+const wish = {
+  handle: optional(name),
+  scopes: optional(v.pipe(scopeList(128), v.nonEmpty())),
+  audience: optional(token(512)),
+};
+
 const grantSchema = v.strictObject({
   ...whose,
   kind: v.literal('grant'),
-  /** Only if the person asked for some. */
-  scopes: optional(v.pipe(scopeList(64), v.nonEmpty())),
-  audience: optional(v.pipe(token(512))),
+  /** Only if the person asked for some, or for something besides that wants more. */
+  scopes: wish.scopes,
+  audience: wish.audience,
   /** Secret. */
   refresh_token: token(16 * 1024),
   /** Secret. */
@@ -34,6 +41,12 @@ const grantSchema = v.strictObject({
   token_type: optional(token(32)),
   expires_at: optional(epochMs),
   granted_scopes: optional(scopeList(256)),
+  /** When the grant itself ends, where the issuer tells. */
+  ends: optional(epochMs),
+  /** What else is to be made from it; then there is no access token here, since it would have the scopes of all. */
+  also: optional(v.pipe(v.array(v.strictObject(wish)), v.nonEmpty(), v.maxLength(mostAlso))),
+  /** Nobody asked for just this: it takes the place of no credential that somebody asked for. */
+  seed: optional(v.literal(true)),
   iss: optional(text(2048)),
   sub: optional(text(512)),
   who: optional(text(200)),

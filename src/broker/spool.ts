@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { Failed } from '../core/failure.js';
 import type { Clock } from '../core/ports.js';
+import { octal } from '../core/text.js';
 import { longestSpoolFile, type SpoolDraft, type SpoolRecord, spoolSchema } from './spool-record.js';
-import { codeOf, modeInWords, storageFailed } from './trouble.js';
+import { codeOf, storageFailed } from './trouble.js';
 
 export type { SpoolDraft } from './spool-record.js';
 
@@ -37,12 +38,14 @@ export interface SpoolOptions {
 export async function openSpool({ dir, clock, most = 10_000, mostEach = 100 }: SpoolOptions): Promise<Spool> {
   const own = process.geteuid?.() ?? -1;
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    if ((await mkdir(dir, { recursive: true, mode: 0o700 })) !== undefined)
+      // Where that may not be opened, the fsync of what is in it has to do.
+      await syncFolder(dirname(dir)).catch(() => {});
     const stat = await lstat(dir);
     if (!stat.isDirectory()) throw wrong(dir, 'is not a folder');
     if (stat.uid !== own) throw wrong(dir, `belongs to uid ${stat.uid}, not to the broker (uid ${own})`);
     // Grants may have been read or planted there: it is not ours to make this good silently.
-    if ((stat.mode & 0o077) !== 0) throw wrong(dir, `is open to others (mode ${modeInWords(stat.mode)})`);
+    if ((stat.mode & 0o077) !== 0) throw wrong(dir, `is open to others (mode ${octal(stat.mode)})`);
     if ((stat.mode & 0o7777) !== 0o700) await chmod(dir, 0o700);
     for (const name of await readdir(dir)) {
       if (!unfinished.test(name)) continue;
@@ -95,7 +98,7 @@ export async function openSpool({ dir, clock, most = 10_000, mostEach = 100 }: S
 
 /** Durable under its name, or not there at all. */
 async function writeWhole(dir: string, name: string, bytes: Uint8Array): Promise<void> {
-  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW, O_RDONLY, O_DIRECTORY } = constants;
+  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
   const temporary = join(dir, `.${randomBytes(16).toString('hex')}.tmp`);
   const final = join(dir, name);
   const file = await open(temporary, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0o600);
@@ -107,15 +110,19 @@ async function writeWhole(dir: string, name: string, bytes: Uint8Array): Promise
       await file.close();
     }
     await rename(temporary, final);
-    const folder = await open(dir, O_RDONLY | O_DIRECTORY);
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncFolder(dir);
   } catch (thrown) {
     for (const path of [temporary, final]) await unlink(path).catch(() => undefined);
     throw thrown;
+  }
+}
+
+async function syncFolder(dir: string): Promise<void> {
+  const folder = await open(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 
@@ -156,7 +163,7 @@ export async function readSpoolFile(path: string, { uid }: { readonly uid: numbe
     if (!stat.isFile()) return { trouble: 'is not a plain file' };
     if (stat.uid !== uid) return { trouble: `belongs to uid ${stat.uid}, not to the broker` };
     if (stat.nlink !== 1) return { trouble: 'has further names (hard links)' };
-    if ((stat.mode & 0o077) !== 0) return { trouble: `is open to others (mode ${modeInWords(stat.mode)})` };
+    if ((stat.mode & 0o077) !== 0) return { trouble: `is open to others (mode ${octal(stat.mode)})` };
     if (stat.size > longestSpoolFile) return { trouble: `is too large (${stat.size} bytes)` };
     const bytes = await readAtMost(file, longestSpoolFile + 1);
     if (bytes.length > longestSpoolFile) return { trouble: 'is too large, and grows' };

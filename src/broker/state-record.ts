@@ -3,6 +3,7 @@ import type { Failure, FailureKind } from '../core/failure.js';
 import type { LoginState } from '../core/login.js';
 import { redact } from '../core/redact.js';
 import { badScope } from '../core/scopes.js';
+import { mostAlso } from '../core/several.js';
 import { plain } from '../core/text.js';
 import type { EpochMs, Seconds } from '../core/time.js';
 import { isSafeUrl } from '../core/url.js';
@@ -64,6 +65,13 @@ const ask = v.strictObject({
   handle: v.exactOptional(text(128)),
   scopes: scopeList(128),
   audience: v.exactOptional(text(1024)),
+  also: v.exactOptional(
+    v.pipe(
+      v.array(v.strictObject({ handle: v.exactOptional(text(128)), audience: v.exactOptional(text(512)) })),
+      v.maxLength(mostAlso),
+    ),
+  ),
+  from: v.exactOptional(text(128)),
 });
 
 const place = v.variant('kind', [

@@ -1,13 +1,14 @@
+import { systemCode } from '../core/errno.js';
 import { Failed } from '../core/failure.js';
 import { plain } from '../core/text.js';
 
 /** The system's error code of something thrown: ENOENT, …; its class where it has none. */
 export function codeOf(thrown: unknown): string {
+  const system = systemCode(Object(thrown));
+  if (system !== undefined) return system;
   const code = (thrown as NodeJS.ErrnoException | undefined)?.code;
   return typeof code === 'string' ? code : thrown instanceof Error ? thrown.name : 'unknown';
 }
-
-export const modeInWords = (mode: number): string => (mode & 0o7777).toString(8).padStart(4, '0');
 
 /** What the system refused, as a Failed('storage'); what is a Failed already stays as it is, and so does a bug. */
 export function storageFailed(verb: string, path: string, thrown: unknown): unknown {

@@ -1,20 +1,71 @@
 import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
-import { type Account, lookUp, openNames } from '../../src/broker/accounts.js';
+import { type Account, lookUp, lookUpAll, openLookUps, openNames } from '../../src/broker/accounts.js';
 import { Failed } from '../../src/core/failure.js';
 import { handClock } from './kit.js';
 
 describe('lookUp', () => {
   test('by uid and by name', async () => {
-    const { username: name, uid, gid } = userInfo();
-    expect(await lookUp(uid)).toEqual({ name, uid, gid });
-    expect(await lookUp(name)).toEqual({ name, uid, gid });
+    const { username: name, uid, gid, homedir: home, shell } = userInfo();
+    expect(await lookUp(uid)).toEqual({ name, uid, gid, home, shell });
+    expect(await lookUp(name)).toEqual({ name, uid, gid, home, shell });
   });
 
   test('nobody', async () => {
     expect(await lookUp(4_000_000_123)).toBeUndefined();
     expect(await lookUp('no-such-account')).toBeUndefined();
     expect(await lookUp('--help')).toBeUndefined();
+  });
+});
+
+describe('openLookUps', () => {
+  test('many who ask at once share few processes, and each is told of the name that it asked for', async () => {
+    const { username: name, uid } = userInfo();
+    const asked: number[] = [];
+    const look = openLookUps(handClock(), (names) => {
+      asked.push(names.length);
+      return lookUpAll(names);
+    });
+    const names = Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? name : `no-such-${i}`));
+    const found = await Promise.all(names.map(look));
+    expect(found.map((account) => account?.uid)).toEqual(names.map((one) => (one === name ? uid : undefined)));
+    expect(asked).toEqual([1, expect.any(Number), expect.any(Number)]);
+    expect(await look(name)).toMatchObject({ uid });
+  });
+
+  test('a name service that takes long is asked by several, up to four', async () => {
+    const clock = handClock();
+    const asked: (readonly string[])[] = [];
+    const answers: (() => void)[] = [];
+    const look = openLookUps(clock, (names) => {
+      asked.push(names);
+      return new Promise((resolve) => answers.push(() => resolve(new Map())));
+    });
+    const all = [...'abcdef'].map((name) => {
+      const found = look(name);
+      clock.advance(60);
+      return found;
+    });
+    expect(asked).toEqual([['a'], ['b'], ['c'], ['d']]);
+    answers[0]?.();
+    expect(await all[0]).toBeUndefined();
+    await Promise.resolve();
+    expect(asked[4]).toEqual(['e', 'f']);
+    for (const answer of answers) answer();
+    expect(await Promise.all(all)).toEqual(Array.from({ length: 6 }));
+  });
+
+  test('what fails, fails for those who asked then', async () => {
+    const failed = new Failed({ kind: 'transient', what: 'getent does not answer' });
+    let down = true;
+    const look = openLookUps(handClock(), async (names) => {
+      if (down) throw failed;
+      return lookUpAll(names);
+    });
+    const all = await Promise.allSettled(Array.from({ length: 50 }, (_, i) => look(`no-such-${i}`)));
+    expect(all.every((one) => one.status === 'rejected' && one.reason === failed)).toBe(true);
+    down = false;
+    expect(await look('no-such-account')).toBeUndefined();
   });
 });
 

@@ -10,6 +10,7 @@ import { toClient } from '../../src/broker/records.js';
 import { readSpoolFile } from '../../src/broker/spool.js';
 import { Failed } from '../../src/core/failure.js';
 import type { LoginState } from '../../src/core/login.js';
+import { epochMs } from '../../src/core/time.js';
 import { systemClock } from '../../src/system/clock.js';
 import {
   asNobody,
@@ -139,6 +140,41 @@ describe('a login through the broker', () => {
     const [record] = await spooled(broker);
     expect(record).not.toHaveProperty('scopes');
     expect(record).not.toHaveProperty('handle');
+  });
+
+  test('for several: one approval for all their scopes, and each keeps its own', async () => {
+    const clock = handClock();
+    const broker = await brokerOn({ clock });
+    const all = ['openid', 'storage.read:/', 'write:/x'];
+    broker.issuer.answers.splice(0, 1, token(clock, { scopes: all, grantEnds: epochMs(1e12) }));
+    pace(clock);
+    const also = [
+      { handle: 'w', scopes: ['write:/x'] },
+      { handle: 'x', audience: 'https://se' },
+    ];
+    const { last, grant } = await drain(brokerLogin(options(broker, { request: { provider: 'cilogon', also } })));
+    const ask = { scopes: all, also: [{ handle: 'w' }, { handle: 'x', audience: 'https://se' }] };
+    expect(last).toMatchObject({ at: 'done', ask, missing: [] });
+    expect(broker.issuer.asked[0]).toEqual({ scope: `${all.join(' ')} offline_access` });
+    expect(broker.issuer.asked.filter((one) => 'scope' in one)).toHaveLength(1);
+    const [record] = await spooled(broker);
+    expect(record).toMatchObject({ id: grant, scopes: ['openid', 'storage.read:/'], also, ends: 1e12 });
+    // It has the scopes of all, and so is nobody's.
+    expect(JSON.stringify(record)).not.toContain(secrets.access);
+    expect(broker.log.lines.join('\n')).toContain('login to cilogon, and for the handles w x: asking for a code');
+  });
+
+  test('for several that want no more than the provider’s own: the record names none', async () => {
+    const clock = handClock();
+    const broker = await brokerOn({ clock });
+    broker.issuer.answers.splice(0, 1, token(clock, { grantEnds: epochMs(1e300) }));
+    pace(clock);
+    const also = [{ handle: 'r', scopes: ['storage.read:/'] }];
+    await drain(brokerLogin(options(broker, { request: { provider: 'cilogon', also } })));
+    const [record] = await spooled(broker);
+    expect(record).toMatchObject({ also });
+    expect(record).not.toHaveProperty('scopes');
+    expect(record).not.toHaveProperty('ends');
   });
 
   test('a new code for whom it expired, who is asked', async () => {

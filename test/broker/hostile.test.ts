@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Failed } from '../../src/core/failure.js';
 import type { Clock } from '../../src/core/ports.js';
 import { epochMs } from '../../src/core/time.js';
@@ -64,6 +64,57 @@ describe('who says', () => {
     ['with a NUL', { kind: 'logout', provider: 'cilogon', handle: 'a\u0000b' }, 'cannot be a handle'],
     ['with a scope that is two', { kind: 'login', provider: 'cilogon', scopes: ['a b'] }, 'is no scope'],
     ['with a second proof', { kind: 'proved' }, '"proved" out of turn'],
+    [
+      'with more of another',
+      { kind: 'login', provider: 'cilogon', also: [{ user: 'root' }] },
+      'a fault at also.0.user',
+    ],
+    [
+      'with more by a path',
+      { kind: 'login', provider: 'cilogon', also: [{ handle: '../../root/cilogon' }] },
+      'cannot be a handle',
+    ],
+    [
+      'with more than there may be',
+      { kind: 'login', provider: 'cilogon', also: Array.from({ length: 17 }, (_, i) => ({ handle: `h${i}` })) },
+      'a fault at also',
+    ],
+    [
+      'with the same twice',
+      { kind: 'login', provider: 'cilogon', handle: 'x', also: [{ handle: 'x', scopes: ['admin'] }] },
+      'is asked for twice',
+    ],
+    [
+      'with a scope among more that is two',
+      { kind: 'login', provider: 'cilogon', also: [{ handle: 'x', scopes: ['read:/ admin'] }] },
+      'is no scope',
+    ],
+    [
+      'with a scope among more that ends the line',
+      { kind: 'login', provider: 'cilogon', also: [{ handle: 'x', scopes: ['a\n{"v":1}'] }] },
+      'is no scope',
+    ],
+    [
+      'with more scopes than a line holds',
+      {
+        kind: 'login',
+        provider: 'cilogon',
+        also: Array.from({ length: 16 }, (_, i) => ({
+          handle: `h${i}`,
+          scopes: [`${i}`.padEnd(256, 'x'), 'y'.repeat(256)],
+        })),
+      },
+      'the scopes of all together',
+    ],
+    [
+      'with more audiences than a line holds',
+      {
+        kind: 'login',
+        provider: 'cilogon',
+        also: Array.from({ length: 16 }, (_, i) => ({ handle: `h${i}`, audience: '"'.repeat(256) })),
+      },
+      'the handles and audiences are too long',
+    ],
   ])('what it wants %s', async (_, said, what) => {
     const raw = new Raw(broker.socket);
     await raw.prove();
@@ -172,7 +223,8 @@ describe('a proof', () => {
     mkdirSync(path, 0o500);
     clock.advance(5001);
     expect((await raw.refusal()).what).toContain('within 5 s');
-    expect(existsSync(path)).toBe(false);
+    // The refusal does not wait for the disk.
+    await vi.waitUntil(() => !existsSync(path), { timeout: 5000 });
   });
 });
 

@@ -5,35 +5,21 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Challenge, type Challenges, openChallenges, proofTrouble } from '../../src/broker/identity.js';
+import { canMount } from '../helpers/mount.js';
 import { handClock, listLog, room } from './kit.js';
 
 const root = process.getuid?.() === 0;
 /** Not even root may everywhere. */
 /** Only root mounts, and not in every container; what is decided of it is tested above without. */
-const mounts = root && canMount();
-
-function canMount(): boolean {
-  const dir = mkdtempSync(join(tmpdir(), 'credmon-mount-'));
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', 'credmon-test', dir], { stdio: 'ignore' });
-    execFileSync('umount', [dir]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
-}
+const mounts = root && canMount;
 
 describe('challenges', () => {
   let dir: string;
@@ -94,6 +80,8 @@ describe('challenges', () => {
     mkdirSync(join(challenge.path, 'sub'), { recursive: true });
     chmodSync(challenge.path, 0o500);
     if (lstatSync(challenge.path).nlink > 2) await refused('there is something in it');
+    // Only root could take away what is in it.
+    chmodSync(challenge.path, 0o700);
   });
 
   test('a directory that is older than the challenge', async () => {
@@ -118,7 +106,7 @@ describe('challenges', () => {
     expect(proofTrouble(stat, { since: now, dev: 8n })).toBe('it is on another file system');
   });
 
-  test.runIf(mounts)('a file system mounted there, of whomever it says', async () => {
+  test.runIf(mounts)('a file system mounted there, of whomever it says (skipped where nobody may mount)', async () => {
     mkdirSync(challenge.path, 0o500);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0500,uid=12345', 'credmon-test', challenge.path]);
     try {
@@ -154,33 +142,39 @@ describe('challenges', () => {
     expect(existsSync(other.path)).toBe(false);
   });
 
-  test.runIf(root)('not even its owner can move a directory like a proof there from elsewhere', () => {
-    const elsewhere = join(dirname(dir), 'elsewhere');
-    mkdirSync(elsewhere);
-    chownSync(elsewhere, 12345, 12345);
-    process.seteuid?.(12345);
-    try {
-      const theirs = join(elsewhere, 'theirs');
-      mkdirSync(theirs, 0o500);
-      expect(() => renameSync(theirs, challenge.path)).toThrow('EACCES');
-    } finally {
-      process.seteuid?.(0);
-    }
-  });
+  test.runIf(root)(
+    'not even its owner can move a directory like a proof there from elsewhere (skipped unless root)',
+    () => {
+      const elsewhere = join(dirname(dir), 'elsewhere');
+      mkdirSync(elsewhere);
+      chownSync(elsewhere, 12345, 12345);
+      process.seteuid?.(12345);
+      try {
+        const theirs = join(elsewhere, 'theirs');
+        mkdirSync(theirs, 0o500);
+        expect(() => renameSync(theirs, challenge.path)).toThrow('EACCES');
+      } finally {
+        process.seteuid?.(0);
+      }
+    },
+  );
 
-  test.runIf(root)('another user’s directory is that user’s, and the folder’s owner can remove it', async () => {
-    mkdirSync(challenge.path, 0o500);
-    chownSync(challenge.path, 12345, 12345);
-    expect(await challenge.look()).toBe(12345);
-    chownSync(dir, 65534, 65534);
-    process.seteuid?.(65534);
-    try {
-      await challenge.drop();
-    } finally {
-      process.seteuid?.(0);
-    }
-    expect(existsSync(challenge.path)).toBe(false);
-  });
+  test.runIf(root)(
+    'another user’s directory is that user’s, and the folder’s owner can remove it (skipped unless root)',
+    async () => {
+      mkdirSync(challenge.path, 0o500);
+      chownSync(challenge.path, 12345, 12345);
+      expect(await challenge.look()).toBe(12345);
+      chownSync(dir, 65534, 65534);
+      process.seteuid?.(65534);
+      try {
+        await challenge.drop();
+      } finally {
+        process.seteuid?.(0);
+      }
+      expect(existsSync(challenge.path)).toBe(false);
+    },
+  );
 
   test('what was left behind is swept away when it is old', async () => {
     const young = challenges.fresh().path;
@@ -223,7 +217,7 @@ describe('the challenge folder', () => {
     await expect(open(join(dir, 'file'))).rejects.toThrow('is not a folder');
   });
 
-  test.runIf(root)('is not somebody else’s', async () => {
+  test.runIf(root)('is not somebody else’s (skipped unless root)', async () => {
     const dir = room();
     chownSync(dir, 12345, 12345);
     await expect(open(dir)).rejects.toThrow('belongs to uid 12345');

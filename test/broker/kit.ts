@@ -14,6 +14,7 @@ import type { Provider } from '../../src/core/provider.js';
 import { epochMs } from '../../src/core/time.js';
 import * as device from '../../src/grants/device.js';
 import { systemClock } from '../../src/system/clock.js';
+import { hear } from '../helpers/overheard.js';
 
 /** Root may not log in, so where the tests run as root they become somebody else. The pool of vitest is of processes. */
 export function asNobody(): void {
@@ -106,7 +107,10 @@ export function handClock(): HandClock {
 /** Everything that was logged, and what of it an administrator sees who asked for nothing more. */
 export function listLog(): Log & { readonly lines: string[]; readonly aloud: string[] } {
   const [lines, aloud]: [string[], string[]] = [[], []];
-  const debug = (text: string) => void lines.push(text);
+  const debug = (text: string) => {
+    lines.push(text);
+    hear('log', 'the log of a broker’s test', text);
+  };
   const push = (text: string) => {
     debug(text);
     aloud.push(text);
@@ -127,6 +131,7 @@ export const provider: Provider = {
   clientId: 'client',
   secretFile: '/etc/credmon/secret',
   scopes: ['openid', 'storage.read:/'],
+  flow: 'device',
   bare: false,
 };
 
@@ -178,6 +183,7 @@ function scriptedIssuer(clock: Clock): ScriptedIssuer {
         interval: 5,
       };
     },
+    identity: () => Promise.reject(new Error('nobody asks who approved')),
     async revoke(revoked) {
       issuer.revoked.push(revoked);
       return true;

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chownSync, existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, lstatSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { brokerAnswers, brokerLogin, brokerLogout } from '../../src/broker/client.js';
@@ -7,6 +8,7 @@ import { systemClock } from '../../src/system/clock.js';
 import { confidentialClient, startIssuer } from '../helpers/issuer.js';
 import { programs } from '../helpers/programs.js';
 import { asNobody, cleanup, never, type Place, placeIn, Raw, room } from './kit.js';
+import { Module } from './pam/kit.js';
 
 const root = process.getuid?.() === 0;
 const { version } = JSON.parse(readFileSync(join(programs, 'package.json'), 'utf8'));
@@ -39,11 +41,14 @@ interface Run {
 }
 
 /** Not as root, unless that is what is tested. */
-function start(args: readonly string[], { stay = false } = {}): Run {
+function start(args: readonly string[], { stay = false, sockets = [] as readonly number[], env = {} } = {}): Run {
+  // As systemd does: the variable is of the very process.
+  const told = sockets.length > 0 ? ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', process.execPath] : [];
   const child = asRoot(() =>
-    spawn(process.execPath, [program, ...args], {
+    spawn(told.length > 0 ? '/bin/sh' : process.execPath, [...told, program, ...args], {
       cwd: '/',
-      env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent' },
+      env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent', ...env },
+      stdio: ['pipe', 'pipe', 'pipe', ...sockets],
       ...(root && !stay && { uid: 65534, gid: 65534 }),
     }),
   );
@@ -74,14 +79,26 @@ const input = (place: Place, names: readonly string[], more: object = {}, secret
   const { dir: _, ...broker } = place;
   const providers = names.map((name) => ({
     name,
+    flow: 'device',
     issuer: 'https://issuer.invalid',
     clientId: 'c',
     scopes: ['openid'],
     bare: false,
     ...more,
   }));
-  return `${JSON.stringify({ v: 1, providers, secrets, broker, debug: true })}\n`;
+  return `${JSON.stringify({ v: 1, providers, secrets, broker, statusDir: '/nonexistent', debug: true })}\n`;
 };
+
+/** A socket that listens, to be passed on. */
+async function bound(path: string): Promise<{ readonly fd: number; close(): void }> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(`${path}.tmp`, resolve));
+  // So that it stays there when we close it.
+  renameSync(`${path}.tmp`, path);
+  cleanup(() => server.close());
+  const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
+  return { fd, close: () => server.close() };
+}
 
 const options = (place: Place, provider: string) => ({
   ...place,
@@ -101,7 +118,7 @@ describe('credmon-broker', () => {
     expect((await start(['--help'], { stay: true }).ended).out).toContain('usage: credmon-broker');
   });
 
-  test.runIf(root)('does not run as root', async () => {
+  test.runIf(root)('does not run as root (skipped unless root)', async () => {
     const file = join(placeIn(room()).dir, 'credmon.toml');
     writeFileSync(file, '[providers.alone]\nissuer = "https://issuer.invalid"\nclient_id = "c"\n');
     const { code, err } = await start(['--config', file], { stay: true }).ended;
@@ -192,6 +209,34 @@ describe('credmon-broker', () => {
     expect(code).toBe(0);
     expect(performance.now() - before).toBeLessThan(3000);
     expect(err).not.toContain('s3cret');
+  });
+
+  test('takes the sockets that systemd made, and leaves them there', async () => {
+    const place = placeIn(room());
+    const file = join(place.dir, 'credmon.toml');
+    const pam = join(place.dir, 'pam.sock');
+    writeFileSync(
+      file,
+      `[broker]\nsocket = "/nonexistent/socket"\nchallenge_dir = "${place.challengeDir}"\nspool_dir = "${place.spoolDir}"\n` +
+        `[pam]\nenabled = true\nsocket = "/nonexistent/pam"\n[[pam.map]]\nclaim = "sub"\n` +
+        '[providers.alone]\nissuer = "https://issuer.invalid"\nclient_id = "c"\n',
+    );
+    const sockets = [await bound(pam), await bound(place.socket)];
+    const run = start(['--config', file], {
+      sockets: sockets.map(({ fd }) => fd),
+      env: { LISTEN_FDS: '2', LISTEN_FDNAMES: 'pam:broker' },
+    });
+    for (const fd of [3, 4]) await run.says(`listening at systemd's socket (descriptor ${fd})`);
+    for (const { close } of sockets) close();
+    expect(await brokerAnswers(place.socket)).toBe(true);
+    const module = new Module(pam);
+    module.send({ kind: 'account', user: 'mallory-2', connection: 'c:1', service: 'sshd', rhost: '', mode: 'login' });
+    expect(await module.verdict()).toMatchObject({ result: 'denied' });
+    asRoot(() => run.child.kill('SIGTERM'));
+    const { code, err } = await run.ended;
+    expect([code, err]).toEqual([0, expect.stringContaining('result=denied user="mallory-2"')]);
+    // The next one is started by whoever connects.
+    for (const path of [pam, place.socket]) expect(lstatSync(path).isSocket()).toBe(true);
   });
 
   test('a whole login with a real issuer, whose client secret the terminal never sees', async () => {

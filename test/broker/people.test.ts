@@ -25,7 +25,7 @@ const client = `
 `;
 
 /** Only root can become others. */
-describe.runIf(process.getuid?.() === 0)('two people at one broker', () => {
+describe.runIf(process.getuid?.() === 0)('two people at one broker (skipped unless root)', () => {
   const as = (uid: number, ...args: string[]) => {
     const child = spawn(process.execPath, ['-e', client, ...args], {
       uid,

@@ -8,10 +8,21 @@ import {
   toClient,
   toServer,
 } from '../../src/broker/records.js';
+import { orderOf } from '../../src/broker/request.js';
 import { shorten, showable, showableState } from '../../src/broker/state-record.js';
 import type { Failure } from '../../src/core/failure.js';
 import type { Ask, LoginState } from '../../src/core/login.js';
+import { companionsOf, inAll } from '../../src/core/several.js';
 import { epochMs } from '../../src/core/time.js';
+import { provider } from './kit.js';
+
+function attempt<T>(work: () => T): { readonly value?: T } {
+  try {
+    return { value: work() };
+  } catch {
+    return {};
+  }
+}
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const ask: Ask = { provider: 'cilogon', issuer: 'https://cilogon.org', scopes: ['openid'] };
@@ -24,8 +35,9 @@ const asks: fc.Arbitrary<Ask> = fc
     fc.record({ provider: text(100), issuer: text(100), scopes }),
     optional(fc.record({ handle: text(64) })),
     optional(fc.record({ audience: text(64) })),
+    optional(fc.record({ also: fc.array(fc.record({ handle: text(64) }), { maxLength: 16 }), from: text(64) })),
   )
-  .map(([a, b, c]) => ({ ...a, ...b, ...c }));
+  .map(([a, b, c, d]) => ({ ...a, ...b, ...c, ...d }));
 const failures: fc.Arbitrary<Failure> = fc.record({
   kind: fc.constantFrom('usage', 'config', 'transient', 'login-needed', 'cancelled'),
   what: text(500),
@@ -113,6 +125,17 @@ describe('records', () => {
   test.each<[string, ClientRecord]>([
     ['proved', { kind: 'proved' }],
     ['login', { kind: 'login', provider: 'cilogon', handle: 'x', scopes: ['a:b'], audience: 'https://a' }],
+    [
+      'login for several',
+      {
+        kind: 'login',
+        provider: 'cilogon',
+        also: [
+          { handle: 'x', scopes: ['a:b'] },
+          { handle: 'y', audience: 'https://a' },
+        ],
+      },
+    ],
     ['logout', { kind: 'logout', provider: 'cilogon' }],
     ['again', { kind: 'again', yes: false }],
   ])('%s survives the journey', (_, record) => {
@@ -136,6 +159,12 @@ describe('records', () => {
       'an audience of 513 characters',
       JSON.stringify({ v: 1, kind: 'login', provider: 'p', audience: 'a'.repeat(513) }),
     ],
+    ['17 more', JSON.stringify({ v: 1, kind: 'login', provider: 'p', also: Array(17).fill({ handle: 'a' }) })],
+    ['a user among more', '{"v":1,"kind":"login","provider":"p","also":[{"handle":"a","user":"root"}]}'],
+    ['a provider among more', '{"v":1,"kind":"login","provider":"p","also":[{"provider":"q"}]}'],
+    ['more in more', '{"v":1,"kind":"login","provider":"p","also":[{"handle":"a","also":[]}]}'],
+    ['more that is no list', '{"v":1,"kind":"login","provider":"p","also":{"handle":"a"}}'],
+    ['a logout of more', '{"v":1,"kind":"logout","provider":"p","also":[]}'],
     ['deep nesting', `${'['.repeat(8000)}${']'.repeat(8000)}`],
   ])('%s is no record of a client', (_, line) => {
     expect(fromClient(bytes(line)).failure?.kind).toBe('protocol');
@@ -170,5 +199,51 @@ describe('records', () => {
     const big: Ask = { ...ask, handle: 'h'.repeat(128), audience: 'a'.repeat(512), scopes };
     const state = { at: 'done', ask: big, place: { kind: 'keyring' }, missing: scopes, who: '€'.repeat(200) } as const;
     expect(() => toClient({ kind: 'state', state: state as never })).not.toThrow();
+  });
+
+  test('whatever may be asked for at once is answered in lines that fit', () => {
+    const providers = new Map([['cilogon', { ...provider, scopes: [] }]]);
+    const scope = fc.tuple(fc.nat(99), fc.nat(256)).map(([i, n]) => `${i}`.padEnd(n, 'x') || 'y');
+    const audience = fc.nat(512).map((n) => '"'.repeat(n));
+    const wishes = fc.array(
+      fc.record(
+        {
+          handle: fc.tuple(fc.nat(999), fc.nat(128)).map(([i, n]) => `${i}`.padEnd(n, 'h')),
+          scopes: fc.array(scope, { maxLength: 64 }),
+          audience,
+        },
+        { requiredKeys: ['handle'] },
+      ),
+      { minLength: 1, maxLength: 17, size: 'max' },
+    );
+    const link = `https://issuer.test/${'l'.repeat(2000)}`;
+    let taken = 0;
+    fc.assert(
+      fc.property(wishes, ([first, ...also]) => {
+        const { value } = attempt(() => orderOf({ kind: 'login', provider: 'cilogon', ...first, also }, providers));
+        if (value === undefined) return;
+        taken++;
+        const scopes = inAll([value, ...(value.also ?? [])], { scopes: [] });
+        const big: Ask = { ...ask, ...value, provider: 'cilogon', scopes, also: companionsOf(value.also ?? []) };
+        const { provider: name, issuer, handle, audience: whom, also: more } = big;
+        const asked = {
+          provider: name,
+          issuer,
+          scopes,
+          ...(handle && { handle }),
+          ...(whom && { audience: whom }),
+          also: more,
+        };
+        const all = [
+          { at: 'code', ask: asked, code: 'ABCD', link, linkComplete: link, expires: 1, trouble: '€'.repeat(500) },
+          { at: 'done', ask: asked, place: { kind: 'keyring' }, missing: scopes, who: '€'.repeat(200), expires: 1 },
+        ];
+        for (const state of all) expect(toClient({ kind: 'state', state: state as never }).length).toBeGreaterThan(0);
+        const line = toServer({ kind: 'login', provider: 'cilogon', ...first, also } as ClientRecord);
+        expect(fromClient(bytes(line.trimEnd())).failure).toBeUndefined();
+      }),
+      { numRuns: 500 },
+    );
+    expect(taken).toBeGreaterThan(20);
   });
 });

@@ -54,6 +54,45 @@ describe('orderOf', () => {
     expect(login({ provider: 'dune_production', handle: 'x' })).toMatchObject({ handle: 'x' });
   });
 
+  test('several at once: each is checked like the first', () => {
+    const also = [
+      { handle: 'w', scopes: ['write:/'] },
+      { handle: 'x', audience: 'https://x.example' },
+    ];
+    expect(login({ also })).toMatchObject({ provider: { name: 'cilogon' }, also });
+    expect(login({ also: [] })).not.toHaveProperty('also');
+    expect(login({ handle: 'w', also: [{}] })).toMatchObject({ handle: 'w', also: [{}] });
+    expect(login({ also: [{ handle: 'w', scopes: [] }] }).also).toEqual([{ handle: 'w' }]);
+    expect(failure({ also: [{ handle: '../x' }] })?.what).toContain('cannot be a handle');
+    expect(failure({ also: [{ handle: 'w', scopes: ['a b'] }] })?.what).toContain('"a b" is no scope');
+    expect(failure({ also: [{ handle: 'w', audience: 'ä' }] })?.kind).toBe('usage');
+    const dune = { provider: 'dune', also: [{ handle: 'x' }, { handle: 'production' }] };
+    expect(failure(dune)?.what).toContain('would be taken for the provider dune_production');
+  });
+
+  test.each<[string, object, string]>([
+    ['the first', { also: [{}] }, 'cilogon is asked for twice'],
+    ['the first by its handle', { handle: 'w', also: [{ handle: 'w' }] }, 'cilogon_w is asked for twice'],
+    ['another', { also: [{ handle: 'w' }, { handle: 'w', scopes: ['a'] }] }, 'cilogon_w is asked for twice'],
+  ])('what is there as %s is not asked for again', (_, more, what) => {
+    expect(failure(more)?.what).toContain(what);
+  });
+
+  test('all together are no more than fits into a line', () => {
+    const also = (n: number, make: (i: number) => object) =>
+      Array.from({ length: n }, (_, i) => ({ handle: `h${i}`, ...make(i) }));
+    const words = (i: number, n: number, length: number) =>
+      Array.from({ length: n }, (_, j) => `${i}.${j}.`.padEnd(length, 'x'));
+    expect(failure({ also: also(16, (i) => ({ scopes: words(i, 60, 30) })) })?.what).toContain('more than 128');
+    expect(failure({ also: also(16, (i) => ({ scopes: words(i, 6, 200) })) })?.what).toContain('4096 characters');
+    expect(failure({ also: also(16, () => ({ audience: 'a'.repeat(500) })) })?.what).toContain(
+      'too long for one login',
+    );
+    expect(
+      login({ also: also(16, (i) => ({ scopes: words(i, 7, 30), audience: 'a'.repeat(100) })) }).also,
+    ).toHaveLength(16);
+  });
+
   test('scopes and audience', () => {
     expect(login({ scopes: [] })).not.toHaveProperty('scopes');
     expect(login({ scopes: ['read:/a'], audience: 'https://a.example' })).toMatchObject({ scopes: ['read:/a'] });

@@ -53,6 +53,14 @@ describe('the spool', () => {
     expect(await readSpoolFile(only(), own)).toEqual({ record: { ...grant, v: 1, id, at: clock.now() } });
   });
 
+  test('what else is to be made from it, and when it ends', async () => {
+    const { access_token: _, expires_at: __, ...rest } = grant as Extract<SpoolDraft, { kind: 'grant' }>;
+    const also = [{ handle: 'w', scopes: ['write:/'] }, { audience: 'https://x' }];
+    const several: SpoolDraft = { ...rest, also, ends: epochMs(1_900_000_000_000) };
+    const id = await spool.put(several);
+    expect(await readSpoolFile(only(), own)).toEqual({ record: { ...several, v: 1, id, at: clock.now() } });
+  });
+
   test('a logout', async () => {
     const id = await spool.put(logout);
     expect(await readSpoolFile(only(), own)).toEqual({ record: { ...logout, v: 1, id, at: clock.now() } });
@@ -64,20 +72,24 @@ describe('the spool', () => {
     ['a path as handle', { handle: '..' }],
     ['an empty refresh token', { refresh_token: '' }],
     ['a refresh token with a newline', { refresh_token: 'a\nb' }],
-    ['a refresh token of 20 kB', { refresh_token: 'x'.repeat(20_000) }],
+    ['a refresh token of 20 kB', { refresh_token: 'q'.repeat(20_000) }],
     [
       'more than a file may hold',
       {
-        refresh_token: 'x'.repeat(16_000),
-        access_token: 'x'.repeat(32_768),
+        refresh_token: 'q'.repeat(16_000),
+        access_token: 'q'.repeat(32_768),
         granted_scopes: Array(256).fill('y'.repeat(90)),
       },
     ],
+    ['a path among more', { also: [{ handle: '../x' }] }],
+    ['more of another user', { also: [{ handle: 'x', user: 'root' }] }],
+    ['17 more', { also: Array(17).fill({ handle: 'x' }) }],
+    ['none more', { also: [] }],
     ['a key too many', { admin: true }],
   ])('%s is not handed over, and nothing is left behind', async (_, more) => {
     const failed = await spool.put({ ...grant, ...more } as SpoolDraft).catch((thrown) => thrown);
     expect(failed.failure.kind).toBe('protocol');
-    expect(failed.message).not.toContain('xxx');
+    expect(failed.message).not.toContain('qqq');
     expect(readdirSync(dir)).toEqual([]);
   });
 
