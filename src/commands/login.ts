@@ -1,12 +1,21 @@
 import { type Command, Option } from 'commander';
 import { storeChoices } from './login/choose.js';
 import { wholeSeconds } from './numbers.js';
+import { more } from './repeatable.js';
 
 export function register(command: Command): void {
   command
     .argument('[providers...]', 'the providers to log in to; none: the default or only one')
     .option('--scope <scopes>', 'ask for these instead of the provider’s own (spaces or commas between them)')
     .option('--audience <audience>', 'ask for tokens for this audience')
+    .option(
+      '--request <words>',
+      'what a job asks for: SERVICE[&handle=H][&scopes=A,B][&audience=X]; repeatable',
+      more,
+      [],
+    )
+    .option('--submit <file>', 'just what the jobs of this submit file ask for; repeatable', more, [])
+    .option('--dag <file>', 'just what the jobs of this DAG ask for; repeatable', more, [])
     .option('--handle <name>', 'keep it apart from other logins to the same provider (HTCondor’s oauth handle)')
     .addOption(new Option('--store <where>', 'where the grant is kept').choices(storeChoices).default('auto'))
     .option('--timeout <seconds>', 'give up after so long', wholeSeconds)

@@ -18,6 +18,8 @@ export interface LoginParts {
   keep(token: TokenSet): AsyncIterable<LoginState>;
   /** The code ran out: go on with a new one? */
   again(): Promise<boolean>;
+  /** Who the person is matters more than what can be kept: an approval without a refresh token will do. */
+  readonly refreshless?: boolean;
 }
 
 /**
@@ -30,7 +32,7 @@ export async function* login(parts: LoginParts): AsyncGenerator<LoginState, void
     yield { at: 'starting', ask };
     for (;;) {
       const token = yield* approval(parts, await parts.code());
-      if (token) return yield* parts.keep(requireRefreshToken(token, ask));
+      if (token) return yield* parts.keep(parts.refreshless ? token : requireRefreshToken(token, ask));
       yield { at: 'expired', ask };
       if (!(await parts.again())) {
         throw new Failed({

@@ -2,8 +2,7 @@ import { lstatSync } from 'node:fs';
 import type { Config } from '../../core/config.js';
 import { Failed } from '../../core/failure.js';
 import type { Provider } from '../../core/provider.js';
-import type { LoginContext } from './context.js';
-import type { Way } from './way.js';
+import type { Ways } from './way.js';
 
 /** What --store takes. `condor`: HTCondor's credential directory; `auto`: that on an access point, else one's own. */
 export const storeChoices = ['auto', 'condor', 'keyring', 'file'] as const;
@@ -31,14 +30,20 @@ async function wayFor(config: Config, provider: Provider, store: StoreChoice): P
 }
 
 /** Loads only the way that is taken. */
-export async function openWay(context: LoginContext, store: StoreChoice): Promise<Way> {
-  switch (await wayFor(context.config, context.provider, store)) {
-    case 'broker':
-      return (await import('./condor.js')).brokerWay(context);
-    case 'credd':
-      return (await import('./condor.js')).creddWay(context);
-    case 'own':
-      return (await import('./own.js')).ownWay(context, store === 'condor' ? 'auto' : store);
+export async function waysFor(config: Config, provider: Provider, store: StoreChoice): Promise<Ways> {
+  switch (await wayFor(config, provider, store)) {
+    case 'broker': {
+      const { brokerWay, madeFrom } = await import('./condor.js');
+      return { open: brokerWay, ...(config.htcondor && { madeFrom }), together: true };
+    }
+    case 'credd': {
+      const { creddWay, madeFrom } = await import('./condor.js');
+      return { open: creddWay, ...(config.htcondor && { madeFrom }), together: true };
+    }
+    case 'own': {
+      const { ownWay } = await import('./own.js');
+      return { open: (context) => ownWay(context, store === 'condor' ? 'auto' : store), together: false };
+    }
   }
 }
 

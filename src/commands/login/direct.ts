@@ -3,7 +3,6 @@ import type { TokenSet } from '../../core/credential.js';
 import { Failed } from '../../core/failure.js';
 import type { LoginState } from '../../core/login.js';
 import type { DeviceCode, Issuer } from '../../core/ports.js';
-import { issuerOf } from '../../core/provider.js';
 import { loginScopes, pollOnce, requestCode } from '../../grants/device.js';
 import { login } from '../../login/flow.js';
 import { askOf, type LoginContext } from './context.js';
@@ -22,7 +21,7 @@ async function* flow(
   keep: (token: TokenSet) => AsyncIterable<LoginState>,
 ): AsyncGenerator<LoginState, void, undefined> {
   const { provider, clock, stop } = context;
-  const ask = askOf(context, issuerOf(provider));
+  const ask = askOf(context);
   let issuer: (Issuer & { close(): Promise<void> }) | undefined;
   const code = async (): Promise<DeviceCode> => {
     const secret = provider.secretFile === undefined ? undefined : await secretOf(provider.secretFile);

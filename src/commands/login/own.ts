@@ -2,10 +2,11 @@ import { bearerOf } from '../../core/config.js';
 import type { TokenSet } from '../../core/credential.js';
 import { dueAt, spreadOf } from '../../core/due.js';
 import type { LoginState } from '../../core/login.js';
+import { judge } from '../../core/match.js';
 import { keyOf, stem } from '../../core/names.js';
 import type { Kept } from '../../core/ports.js';
-import { issuerOf } from '../../core/provider.js';
-import { notGranted, sameScopes } from '../../core/scopes.js';
+import { notGranted } from '../../core/scopes.js';
+import { healthOfKept } from '../../status/kept.js';
 import { writeBearer } from '../../stores/bearer.js';
 import { stores } from '../../stores/index.js';
 import { openPersonalStore } from '../../stores/personal.js';
@@ -19,7 +20,7 @@ import type { Way } from './way.js';
 export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file'): Way {
   const { config, provider, handle, env } = context;
   const id = stem({ service: provider.name, ...(handle !== undefined && { handle }) });
-  const ask = askOf(context, issuerOf(provider));
+  const ask = askOf(context);
 
   async function* keep(token: TokenSet): AsyncGenerator<LoginState, void, undefined> {
     const store = await stores[choice](env);
@@ -66,9 +67,9 @@ export function ownWay(context: LoginContext, choice: 'auto' | 'keyring' | 'file
       const store = await openPersonalStore({ env, choice: 'stay' });
       const kept = await store.load(id).catch(() => undefined);
       const place = store.placeOf(id);
-      if (kept === undefined || kept.dead || place === undefined) return undefined;
-      if (context.scopes && !sameScopes(context.scopes, kept.grant.scopes ?? [])) return undefined;
-      if (context.audience !== undefined && context.audience !== kept.grant.audience) return undefined;
+      if (kept === undefined || place === undefined) return undefined;
+      const verdict = judge(context, healthOfKept(kept, '', provider), provider, context.clock.now());
+      if (verdict.kind !== 'good' && verdict.kind !== 'ended' && verdict.kind !== 'pending') return undefined;
       return { at: 'kept', ask, place, ...(kept.token && { expires: kept.token.expires }) };
     },
   };

@@ -1,6 +1,5 @@
 import { Failed } from '../../core/failure.js';
 import type { LoginState } from '../../core/login.js';
-import { issuerOf } from '../../core/provider.js';
 import { askOf, type LoginContext } from './context.js';
 
 /** A login that breaks off ends as a state, whatever it broke off with; only bugs are thrown on. */
@@ -13,6 +12,6 @@ export async function* whole(
   } catch (thrown) {
     const cause = context.stop.aborted ? context.stop.reason : thrown;
     if (!(cause instanceof Failed)) throw thrown;
-    yield { at: 'failed', ask: askOf(context, issuerOf(context.provider)), failure: cause.failure };
+    yield { at: 'failed', ask: askOf(context), failure: cause.failure };
   }
 }

@@ -55,6 +55,8 @@ function event(state: LoginState): Record<string, unknown> {
       return {
         ...head,
         handle: text(state.ask.handle),
+        also: also(state.ask),
+        from: text(state.ask.from),
         who: text(state.who),
         place: place(state.place),
         missing_scopes: state.missing.map(text),
@@ -85,7 +87,11 @@ const about = (ask: Ask) => ({
   handle: text(ask.handle),
   scopes: ask.scopes.map(text),
   audience: text(ask.audience),
+  also: also(ask),
 });
+
+const also = (ask: Ask) =>
+  ask.also?.map(({ handle, audience }) => ({ handle: text(handle), audience: text(audience) }));
 
 const place = (p: Place) => ({
   kind: p.kind,

@@ -27,10 +27,23 @@ export function qr(link: string, room: { readonly columns: number; readonly rows
     const width = modules.length + 2 * quiet;
     const height = Math.ceil(width / 2);
     if (width <= room.columns && height <= room.rows) {
-      return { lines: halfBlocks(modules, quiet, width, height), width, height };
+      return { lines: halfBlocks(modules, quiet, width, height).map(paint), width, height };
     }
   }
   return undefined;
+}
+
+/**
+ * The same without colours, for where escape sequences are filtered out (ssh clients do that with what a server says):
+ * light is the terminal's ink, so on a light background it is inverted, which phones read and zbar does not.
+ */
+export function bareQr(link: string, room: { readonly columns: number; readonly rows: number }): readonly string[] {
+  const modules = modulesOf(link);
+  if (!modules) return [];
+  const [, quiet] = quietZones;
+  const width = modules.length + 2 * quiet;
+  const height = Math.ceil(width / 2);
+  return width <= room.columns && height <= room.rows ? halfBlocks(modules, quiet, width, height) : [];
 }
 
 let last: { readonly link: string; readonly modules: Modules | undefined } | undefined;
@@ -71,6 +84,6 @@ function halfBlocks(modules: Modules, quiet: number, width: number, height: numb
       if (upper) return lower ? ' ' : '▄';
       return lower ? '▀' : '█';
     });
-    return paint(characters.join(''));
+    return characters.join('');
   });
 }

@@ -1,5 +1,5 @@
 import type { Failure } from '../../core/failure.js';
-import { type Ask, type Ended, hasEnded, type LoginState, placeInWords } from '../../core/login.js';
+import { type Ask, type Companion, type Ended, hasEnded, type LoginState, placeInWords } from '../../core/login.js';
 import { inWords } from '../../core/scopes.js';
 import { plain } from '../../core/text.js';
 import { type EpochMs, spell } from '../../core/time.js';
@@ -32,7 +32,17 @@ export function particulars(ask: Ask): readonly string[] {
   return [
     ...(ask.handle === undefined ? [] : [`handle ${plain(ask.handle, 60)}`]),
     ...(ask.audience === undefined ? [] : [`for use at ${plain(ask.audience)}`]),
+    ...(ask.also === undefined || ask.also.length === 0 ? [] : [`and for ${companions(ask.also)}`]),
   ];
+}
+
+/** "handles read, write (for use at https://x) and 3 more". */
+function companions(also: readonly Companion[]): string {
+  const name = ({ handle: named, audience }: Companion): string =>
+    `${plain(named, 60) || 'no handle'}${audience === undefined ? '' : ` (for use at ${plain(audience)})`}`;
+  const shown = also.length > 6 ? also.slice(0, 5) : also;
+  const more = also.length === shown.length ? '' : ` and ${also.length - shown.length} more`;
+  return `${also.length === 1 ? 'handle' : 'handles'} ${shown.map(name).join(', ')}${more}`;
 }
 
 /** Scopes that tell who somebody is, and permit nothing. */
@@ -70,10 +80,14 @@ export function expectation(state: At<'starting' | 'code' | 'storing' | 'waiting
   }
 }
 
-export const approved = (who: string | undefined): string => {
+export function approved({ ask, who }: At<'storing' | 'waiting'>): string {
+  if (ask.from !== undefined) return fromLogin(ask);
   const name = plain(who, 100);
   return name === '' ? 'Approved' : `Approved by ${name}`;
-};
+}
+
+const fromLogin = ({ from, provider: name }: Ask): string =>
+  `Made from your login to ${plain(name, 60)}${from ? `, handle ${plain(from, 60)}` : ''}`;
 
 export const trouble = (state: At<'code'>): string | undefined => plain(state.trouble) || undefined;
 
@@ -95,7 +109,11 @@ export interface Outcome {
 export function outcome(state: Ended, now: EpochMs): Outcome {
   switch (state.at) {
     case 'done':
-      return { good: true, headline: loggedIn(state), facts: [...handle(state.ask), ...doneFacts(state, now)] };
+      return {
+        good: true,
+        headline: loggedIn(state),
+        facts: [...handle(state.ask), ...others(state.ask), ...doneFacts(state, now)],
+      };
     case 'kept':
       return {
         good: true,
@@ -108,6 +126,7 @@ export function outcome(state: Ended, now: EpochMs): Outcome {
 }
 
 function loggedIn({ ask, who }: At<'done'>): string {
+  if (ask.from !== undefined) return fromLogin(ask);
   const name = plain(who, 100);
   return `Logged in to ${provider(ask)}${name === '' ? '' : ` as ${name}`}`;
 }
@@ -126,6 +145,9 @@ function doneFacts(state: At<'done'>, now: EpochMs): readonly Fact[] {
 
 const handle = (ask: Ask): readonly Fact[] =>
   ask.handle === undefined ? [] : [{ label: 'Handle', text: plain(ask.handle, 60) }];
+
+const others = ({ also }: Ask): readonly Fact[] =>
+  also === undefined || also.length === 0 ? [] : [{ label: 'And for', text: plain(companions(also), 400) }];
 
 const rests = ({ place }: At<'done' | 'kept'>): Fact => ({
   label: 'Stored',
@@ -195,7 +217,7 @@ function news(before: LoginState | undefined, state: LoginState, now: EpochMs): 
     case 'expired':
       return before?.at === 'expired' ? [] : [ranOut];
     case 'storing':
-      return before?.at === 'storing' ? [] : [`${approved(state.who)}; ${expectation(state)}.`];
+      return before?.at === 'storing' ? [] : [`${approved(state)}; ${expectation(state)}.`];
     case 'waiting':
       return before?.at === 'waiting' && before.what === state.what ? [] : [`${capital(expectation(state))}.`];
     case 'done':

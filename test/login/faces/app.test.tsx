@@ -26,7 +26,11 @@ describe('the app', () => {
     for (const keys of ['q', 'C', '\r', '\u0003', '\u0001', '\u001B[A']) type(keys);
     type('\u001B');
     await new Promise(setImmediate);
-    expect(pressed).toEqual(['q', 'c', 'enter', 'ctrl-c', '', '', 'escape']);
+    expect(pressed).toEqual(['q', 'c', 'enter', 'ctrl-c', 'ctrl-a', 'up', 'escape']);
+    // Read in one piece, as when the program was busy.
+    pressed.length = 0;
+    type('xC\u0003\r\u001B[Bq');
+    expect(pressed).toEqual(['x', 'c', 'ctrl-c', 'enter', 'down', 'q']);
     unmount();
   });
 

@@ -22,6 +22,8 @@ export class FakeTerminal extends EventEmitter {
   cursorShown = true;
   scrollbackWiped = false;
   clipboard: string | undefined;
+  /** The alternate screen; the other one stays as it is meanwhile. */
+  alternate = false;
   /** All bytes written. */
   written = '';
   private grid: Cell[][] = [[]];
@@ -133,6 +135,8 @@ export class FakeTerminal extends EventEmitter {
     if (final === 'm') this.sgr(parameters.split(';').map(Number));
     else if (final === 'A') this.y = Math.max(0, this.y - (first || 1));
     else if (final === 'H' && parameters === '') this.x = this.y = 0;
+    else if (final === 'J' && first === 2) this.grid = [[]];
+    else if (parameters === '?1049') this.alternate = final === 'h';
     else if (final === 'K' && first === 2) this.grid[this.y] = [];
     else if (final === 'J' && first === 0) {
       this.row().length = Math.min(this.row().length, this.x);

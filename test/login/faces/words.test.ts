@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { EpochMs } from '../../../src/core/time.js';
 import { copySequence, href, hyperlink, shownLink } from '../../../src/login/faces/links.js';
 import { cells, fold } from '../../../src/login/faces/width.js';
-import { countdown, grants, outcome, validity, whom } from '../../../src/login/faces/words.js';
+import { approved, countdown, grants, outcome, particulars, validity, whom } from '../../../src/login/faces/words.js';
 import { code, done, hostile, start } from './states.js';
 
 describe('words', () => {
@@ -26,6 +26,31 @@ describe('words', () => {
   test('what permits something is named before what identifies, each once', () => {
     const scopes = ['openid', 'storage.read:/a', 'read:/a', 'compute.create'];
     expect(grants({ ...code.ask, scopes })).toEqual(['read files below /a', 'create jobs', 'know who you are']);
+  });
+
+  test('several at once are named, a great many in part', () => {
+    expect(particulars({ ...code.ask, also: [{ handle: 'write' }] })).toEqual(['and for handle write']);
+    const also = [{ handle: 'write' }, { audience: 'https://se.example' }];
+    expect(particulars({ ...code.ask, handle: 'read', also })).toEqual([
+      'handle read',
+      'and for handles write, no handle (for use at https://se.example)',
+    ]);
+    const many = Array.from({ length: 16 }, (_, i) => ({ handle: `h${i}` }));
+    expect(particulars({ ...code.ask, also: many })).toEqual(['and for handles h0, h1, h2, h3, h4 and 11 more']);
+    expect(particulars({ ...code.ask, also: [{ handle: hostile, audience: hostile }] }).join()).not.toMatch(/\p{Cc}/u);
+    expect(outcome({ ...done, ask: { ...code.ask, also: many } }, start).facts).toContainEqual({
+      label: 'And for',
+      text: 'handles h0, h1, h2, h3, h4 and 11 more',
+    });
+  });
+
+  test('what nobody had to approve is not said to be approved', () => {
+    const ask = { ...code.ask, handle: 'write', from: '' };
+    expect(approved({ at: 'waiting', ask, place: done.place, what: 'x' })).toBe('Made from your login to cilogon');
+    const { who: _, ...rest } = done;
+    expect(outcome({ ...rest, ask: { ...ask, from: 'read' } }, start).headline).toBe(
+      'Made from your login to cilogon, handle read',
+    );
   });
 
   test('whom it is for, as far as it is known', () => {

@@ -1,9 +1,10 @@
 import { Box, Text, useInput } from 'ink';
 import { useEffect } from 'react';
 import type { Frame } from './frame.js';
+import { keysIn } from './keys.js';
 import type { Rows as Lines } from './squeeze.js';
 
-/** A key as it concerns a login: a letter, `enter`, `escape` or `ctrl-c`. */
+/** A key by its name (keys.ts), in lower case. */
 type Press = (key: string) => void;
 
 export interface AppProps {
@@ -28,10 +29,7 @@ export function App({ drawn, press, gone }: AppProps) {
 
 function Keys({ press }: { readonly press: Press }) {
   useInput((input, key) => {
-    if (key.ctrl) press(input === 'c' ? 'ctrl-c' : '');
-    else if (key.escape) press('escape');
-    else if (key.return) press('enter');
-    else press(input.toLowerCase());
+    for (const one of keysIn(input, key)) press(one.toLowerCase());
   });
   return null;
 }
@@ -54,7 +52,7 @@ function Drawing({ top, left, leftWidth, code, bottom }: Frame) {
 }
 
 /** One line each: whatever a stranger's text may measure, it never becomes two. */
-function Rows({ rows }: { readonly rows: Lines }) {
+export function Rows({ rows }: { readonly rows: Lines }) {
   return (
     <Box flexDirection="column" flexShrink={0}>
       {rows.map((row, i) => (

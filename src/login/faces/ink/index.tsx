@@ -1,4 +1,3 @@
-import { type Instance, render } from 'ink';
 import { hasEnded, type LoginState } from '../../../core/login.js';
 import type { Clock, Face } from '../../../core/ports.js';
 import { plain } from '../../../core/text.js';
@@ -7,6 +6,7 @@ import { tint } from '../tint.js';
 import { moreTime, opensLogin, type Setting, tell } from '../words.js';
 import { App } from './app.js';
 import { frame, linkAbove } from './frame.js';
+import { mount } from './mount.js';
 import type { View } from './parts.js';
 import { Canvas, openScreen, sizeOf, type TerminalOut } from './screen.js';
 
@@ -36,6 +36,7 @@ export function inkFace(options: InkOptions): Face {
   const { stdin, stdout, clock, screenReader } = options;
   const screen = openScreen(stdout, { linear: screenReader });
   const canvas = new Canvas(stdout, screen);
+  const ink = mount(stdin, canvas, { screenReader });
   const look = tint(options.colour);
   const keys = stdin.isTTY === true;
 
@@ -47,8 +48,6 @@ export function inkFace(options: InkOptions): Face {
   let answer: ((yes: boolean) => void) | undefined;
   let said: readonly string[] = [];
   let linkShown: string | undefined;
-  let instance: Instance | undefined;
-  let exited: Promise<unknown> | undefined;
   let stopTicking = () => {};
   let closing = false;
 
@@ -76,23 +75,8 @@ export function inkFace(options: InkOptions): Face {
       if (link !== undefined && link !== linkShown) screen.above(link);
       linkShown = link;
     }
-    const app = (
-      <App drawn={screenReader ? { said } : frame(shown, size)} press={keys ? press : undefined} gone={screen.close} />
-    );
-    if (instance) {
-      instance.rerender(app);
-      return;
-    }
-    instance = render(app, {
-      // Ink draws on nothing but `write`, `columns` and `rows`: see Canvas.
-      stdout: canvas as unknown as NodeJS.WriteStream,
-      stdin,
-      debug: true,
-      exitOnCtrlC: false,
-      patchConsole: false,
-      isScreenReaderEnabled: screenReader,
-    });
-    exited = instance.waitUntilExit();
+    const drawn = screenReader ? { said } : frame(shown, size);
+    ink.draw(<App drawn={drawn} press={keys ? press : undefined} gone={screen.close} />);
   };
 
   const turning = (): boolean => state !== undefined && !hasEnded(state) && state.at !== 'expired';
@@ -188,8 +172,7 @@ export function inkFace(options: InkOptions): Face {
       stdout.off('resize', onResize);
       if (!screenReader) draw();
       canvas.finished = true;
-      instance?.unmount();
-      await exited;
+      await ink.end();
       screen.close();
     },
   };

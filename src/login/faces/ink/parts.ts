@@ -260,7 +260,7 @@ export function otherParts(view: View, width: number): readonly Part[] {
         blank(),
         ...head(view, width),
         blank(),
-        optional(marked(look.good('✓'), words.approved(state.who), width), worth.step),
+        optional(marked(look.good('✓'), words.approved(state), width), worth.step),
         status(view, words.capital(words.expectation(state)), width),
         ...quit(view, width),
       ];
