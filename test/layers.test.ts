@@ -48,23 +48,49 @@ describe('what is built', () => {
     const inputs = await imports([`dist/${name}/main.js`]);
     expect(Object.keys(inputs).length).toBeGreaterThan(20);
     expect(packages(inputs)).toContain('openid-client');
-    for (const heavy of ['ink', 'react', 'commander', 'qrcode-terminal', 'keytar'])
-      expect(packages(inputs)).not.toContain(heavy);
-    expect(Object.keys(inputs).filter((path) => /login\/faces|ink\.bundle|commands\//.test(path))).toEqual([]);
+    for (const heavy of ['ink', 'react', 'commander', 'keytar']) expect(packages(inputs)).not.toContain(heavy);
+    // What ssh clients are shown is written by the broker, and a QR code is in it.
+    const face =
+      name === 'broker' ? ['links', 'pam', 'qr', 'width', 'words'].map((file) => `dist/login/faces/${file}.js`) : [];
+    expect(packages(inputs).includes('qrcode-terminal')).toBe(name === 'broker');
+    expect(
+      Object.keys(inputs)
+        .filter((path) => /login\/faces|ink\.bundle|commands\//.test(path))
+        .sort(),
+    ).toEqual(face);
+    expect(await atStart(`dist/${name}/main.js`)).not.toContain('dist/login/faces/pam.js');
   });
 
-  test('credmon starts with nothing but what every command needs', async () => {
-    const inputs = await imports(['dist/commands/main.js']);
+  test('the storer loads neither these nor what speaks to issuers', async () => {
+    const inputs = await imports(['dist/storer/main.js']);
+    const heavy = ['ink', 'react', 'commander', 'qrcode-terminal', 'keytar', 'openid-client', 'undici'];
+    expect(packages(inputs).filter((name) => heavy.includes(name))).toEqual([]);
+    expect(Object.keys(inputs).filter((path) => /login\/faces|commands\//.test(path))).toEqual([]);
+  });
+
+  /** What is there when a program begins, by static imports alone. */
+  async function atStart(main: string): Promise<readonly string[]> {
+    const inputs = await imports([main]);
     const first = (path: string): string[] =>
       (inputs[path]?.imports ?? []).filter(({ kind }) => kind === 'import-statement').map((one) => one.path);
     const loaded = new Set<string>();
-    for (const queue = ['dist/commands/main.js']; queue.length > 0; ) {
+    for (const queue = [main]; queue.length > 0; ) {
       const path = queue.pop() as string;
       if (loaded.has(path)) continue;
       loaded.add(path);
       queue.push(...first(path));
     }
-    expect([...loaded].filter((path) => !path.startsWith('dist/') && !path.startsWith('node:'))).toEqual([]);
+    return [...loaded].filter((path) => !path.startsWith('node:'));
+  }
+
+  test('credmon starts with nothing but what every command needs', async () => {
+    expect((await atStart('dist/commands/main.js')).filter((path) => !path.startsWith('dist/'))).toEqual([]);
+  });
+
+  test('the storer starts with nothing but what it takes to see that all is well', async () => {
+    const loaded = await atStart('dist/storer/main.js');
+    expect(loaded.filter((path) => !/^dist\/(?:core|storer|status|system)\//.test(path))).toEqual([]);
+    expect(loaded).not.toContain('dist/storer/work.js');
   });
 });
 
@@ -72,7 +98,7 @@ describe('what is built', () => {
 const floors: readonly (readonly string[])[] = [
   ['core'],
   ['config', 'providers', 'grants', 'stores', 'system'],
-  ['login', 'daemon', 'broker', 'status'],
+  ['login', 'daemon', 'broker', 'storer', 'status'],
   ['commands'],
 ];
 
@@ -91,6 +117,8 @@ const sideways: readonly (readonly [from: RegExp, to: RegExp, why: string])[] = 
     /^broker\/(?:spool|spool-record|accounts)\.ts$/,
     'the spool and the accounts are what the two share',
   ],
+  [/^status\/watch\//, /^login\/faces\//, 'a screen is drawn with what a login is drawn with'],
+  [/^storer\//, /^status\//, 'what credmond tells is what the storer goes by'],
 ];
 
 const floorOf = (path: string): number => floors.findIndex((rooms) => rooms.includes(roomOf(path)));

@@ -1,5 +1,6 @@
 import { exitCode, failureOf } from '../core/failure.js';
 import { redact } from '../core/redact.js';
+import { plain } from '../core/text.js';
 
 /** Tells a failure as every command does, and gives its exit code. What is not a failure is a bug: its trace is shown. */
 export function report(thrown: unknown): number {
@@ -10,7 +11,7 @@ export function report(thrown: unknown): number {
     );
     return 70;
   }
-  process.stderr.write(`credmon: error: ${redact(failure.what)}\n`);
-  if (failure.hint !== undefined) process.stderr.write(`credmon: hint: ${redact(failure.hint)}\n`);
+  process.stderr.write(`credmon: error: ${plain(redact(failure.what), 2000)}\n`);
+  if (failure.hint !== undefined) process.stderr.write(`credmon: hint: ${plain(redact(failure.hint), 2000)}\n`);
   return exitCode(failure);
 }

@@ -3,9 +3,9 @@ import { loadConfig, requireProviders, unknownProvider } from '../../config/load
 import { readSecret } from '../../config/secret.js';
 import { bearerOf, type Config } from '../../core/config.js';
 import { Failed, failureOf } from '../../core/failure.js';
-import { stem } from '../../core/names.js';
+import { type CredentialId, stem } from '../../core/names.js';
 import type { Kept } from '../../core/ports.js';
-import { findProvider, issuerOf, type Provider } from '../../core/provider.js';
+import { anyService, findProvider, issuerOf, type Provider } from '../../core/provider.js';
 import { seconds } from '../../core/time.js';
 import { openIssuer } from '../../providers/issuer.js';
 import { readMine, until } from '../../status/read.js';
@@ -14,6 +14,7 @@ import { creddStore } from '../../stores/credd.js';
 import { openPersonalStore } from '../../stores/personal.js';
 import { systemClock as clock } from '../../system/clock.js';
 import { brokerThere } from '../login/choose.js';
+import { meantBy } from '../login/meant.js';
 import { checkNames } from '../names.js';
 
 export interface LogoutOptions {
@@ -35,14 +36,16 @@ export async function runLogout(options: LogoutOptions): Promise<number> {
     env,
   );
   const provider = named(config, options.provider);
-  const id = { service: provider.name, ...(options.handle !== undefined && { handle: options.handle }) };
+  const service = provider.name === anyService ? (options.provider ?? '') : provider.name;
+  const id = { service, ...(options.handle !== undefined && { handle: options.handle }) };
+  const made = madeFrom(config, id);
   const own = await openPersonalStore({ env, choice: 'stay' }).catch(() => undefined);
   const kept = await own?.load(stem(id));
   const said =
     own && kept
       ? await logoutOwn(config, provider, kept, () => own.remove(stem(id)))
       : config.credDir !== undefined
-        ? await logoutCondor(config, provider, options.handle)
+        ? await logoutCondor(config, provider, id)
         : undefined;
   if (said === undefined) {
     throw new Failed({
@@ -51,9 +54,19 @@ export async function runLogout(options: LogoutOptions): Promise<number> {
       hint: 'there is nothing to log out from; see: credmon status',
     });
   }
-  process.stdout.write(`${stem(id)}: ${said}\n`);
+  const rest = made.length === 0 ? '' : `; made from it, and without new tokens from now on: ${made.join(', ')}`;
+  process.stdout.write(`${stem(id)}: ${said}${rest}\n`);
   return 0;
 }
+
+/** The credentials that credmond makes of this one. */
+function madeFrom({ statusDir, credDir }: Config, { service, handle = '' }: Id): readonly string[] {
+  if (credDir === undefined) return [];
+  const mine = readMine(statusDir, process.getuid?.() ?? -1)?.credentials ?? [];
+  return mine.filter((one) => one.service === service && one.origin === handle).map(stem);
+}
+
+type Id = Pick<CredentialId, 'service' | 'handle'>;
 
 async function logoutOwn(
   config: Config,
@@ -86,14 +99,11 @@ async function revoke(provider: Provider, refreshToken: string): Promise<string>
   }
 }
 
-async function logoutCondor(
-  config: Config,
-  provider: Provider,
-  handle: string | undefined,
-): Promise<string | undefined> {
+async function logoutCondor(config: Config, provider: Provider, { service, handle }: Id): Promise<string | undefined> {
   const stop = AbortSignal.timeout(patience * 1000 * 2);
-  const request = { provider: provider.name, ...(handle !== undefined && { handle }) };
-  if (provider.secretFile !== undefined || (await brokerThere(config))) {
+  // The broker knows those that people can log in to.
+  if (provider.flow === 'device' && (provider.secretFile !== undefined || (await brokerThere(config)))) {
+    const request = { provider: service, ...(handle !== undefined && { handle }) };
     const id = await brokerLogout({ ...config.broker, request, stop, clock });
     const mine = () =>
       readMine(config.statusDir, process.getuid?.() ?? -1)?.settled?.find((settled) => settled.id === id);
@@ -107,19 +117,16 @@ async function logoutCondor(
       });
     return settled.what;
   }
-  const { provider: service, ...rest } = request;
-  if (!(await creddStore({ env: process.env }).remove({ service, ...rest }, stop))) return undefined;
+  const there = await creddStore({ env: process.env }).remove(
+    { service, ...(handle !== undefined && { handle }) },
+    stop,
+  );
+  if (!there) return undefined;
+  if (provider.flow !== 'device') return 'removed from HTCondor';
   return `removed from HTCondor; not revoked at ${issuerOf(provider)}, since no broker runs here: do that on the issuer's own page`;
 }
 
 function named(config: Config, name: string | undefined): Provider {
-  const wanted = name ?? config.preferred;
-  if (wanted === undefined) {
-    throw new Failed({
-      kind: 'usage',
-      what: `there are several providers: ${[...config.providers.keys()].join(', ')}`,
-      hint: 'name the one to log out from',
-    });
-  }
+  const wanted = name ?? meantBy(config, 'logout');
   return findProvider(config.providers, wanted) ?? unknownProvider(config, wanted);
 }

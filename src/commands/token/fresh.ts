@@ -7,10 +7,14 @@ import type { CredentialId } from '../../core/names.js';
 import type { Kept, TokenStore } from '../../core/ports.js';
 import { findProvider } from '../../core/provider.js';
 import { seconds } from '../../core/time.js';
+import { errandOf } from '../../daemon/errand.js';
+import { openGroups } from '../../daemon/groups.js';
+import { Once } from '../../daemon/once.js';
 import { refreshOnce } from '../../daemon/refresh.js';
-import { refresh } from '../../grants/refresh.js';
-import { openIssuer } from '../../providers/issuer.js';
-import { writeBearer } from '../../stores/bearer.js';
+import { fetchToken } from '../../grants/index.js';
+import { jwtClaims } from '../../providers/jwt.js';
+import { openAny } from '../../providers/pelican.js';
+import { removeBearer, writeBearer } from '../../stores/bearer.js';
 import { ownCredentials } from '../../stores/own.js';
 import { openPersonalStore } from '../../stores/personal.js';
 import { stateDir } from '../../stores/state.js';
@@ -42,18 +46,29 @@ async function refreshed(config: Config, store: TokenStore, kept: Kept, stop: Ab
   const provider = findProvider(config.providers, kept.provider) ?? unknownProvider(config, kept.provider);
   const user = userInfo().username;
   const id: CredentialId = { user, service: kept.provider, ...(kept.handle !== undefined && { handle: kept.handle }) };
-  const credentials = ownCredentials(store, user, async ({ token }) => {
-    const written = token && writeBearer(token.accessToken, { env: process.env, ...bearerOf(config, id) });
-    // Whoever asked for a token gets it, also where there is no place for the file.
-    await written?.catch((thrown) => failureOf(thrown) ?? Promise.reject(thrown));
+  const bearer = { env: process.env, ...bearerOf(config, id) };
+  // Whoever asked for a token gets it, also where there is no place for the file.
+  const orNot = (thrown: unknown) => failureOf(thrown) ?? Promise.reject(thrown);
+  const credentials = ownCredentials(store, user, {
+    give: async ({ token }) => void (token && (await writeBearer(token.accessToken, bearer).catch(orNot))),
+    takeBack: async () => void (await removeBearer(bearer).catch(orNot)),
   });
   const secret = provider.secretFile === undefined ? undefined : await readSecret(provider.secretFile);
-  const issuer = openIssuer(provider, secret, clock);
+  const issuer = openAny(provider, secret, clock);
+  const outside = {
+    provider,
+    clock,
+    minimum: config.minimum,
+    issuer: async () => issuer,
+    http: issuer.http,
+    claims: jwtClaims,
+    groups: openGroups(),
+    warnings: new Once((text) => void process.stderr.write(`credmon: warning: ${text}\n`)),
+  };
   try {
     const outcome = await refreshOnce(id, {
       credentials,
-      issuer: async () => issuer,
-      grant: refresh,
+      fetch: (grant, errand) => fetchToken(grant, errandOf(outside, errand)),
       stop,
       held: new Map(),
     });
