@@ -12,6 +12,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { fold } from '../../src/login/faces/width.js';
 import { type Issuer, startIssuer } from '../helpers/issuer.js';
 
 const { values } = parseArgs({ options: { auto: { type: 'boolean', default: false } } });
@@ -149,7 +150,12 @@ function tail(file: string): string {
   return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(-12).join('\n') : '(no log)';
 }
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+/** Whole words in a narrow terminal too; what fits stays as it is, spaces and all. */
+function say(text: string): void {
+  const { columns = Number.POSITIVE_INFINITY } = process.stdout;
+  for (const line of text.split('\n'))
+    process.stdout.write(`${line.length <= columns ? line : fold(line, columns, 4).join('\n')}\n`);
+}
 
 function mkdir(name: string): void {
   mkdirSync(join(dir, name), { mode: 0o700 });

@@ -94,7 +94,9 @@ describe('scripts', () => {
     faulty.next('token', fault.unprocessed(fault.reset), fault.reset);
     await expect(refresh(token)).rejects.toThrow('fetch failed');
     expect(faulty.accepts(token)).toBe(true);
-    await expect(refresh(token)).rejects.toThrow('fetch failed');
+    // One on the connection that was reset, before that is seen, never comes to the issuer.
+    do await expect(refresh(token)).rejects.toThrow('fetch failed');
+    while (faulty.requests.length < 2);
     expect(faulty.accepts(token)).toBe(false);
   });
 });

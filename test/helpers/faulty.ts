@@ -1,14 +1,19 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Certificates } from './certificates.js';
 import type { Fault, Forgery, Json } from './faults.js';
+import { remember } from './overheard.js';
 
 type Endpoint = 'discovery' | 'device' | 'token' | 'revocation' | 'jwks';
 
 export interface FaultyOptions {
   readonly port?: number;
+  /** Makes it https, at `localhost`. */
+  readonly tls?: Certificates;
   /** How many polls are answered `authorization_pending` before the token. Default 0. */
   readonly pending?: number;
   /** Seconds between polls in the device authorization answer. Default 1; not enforced. */
@@ -19,6 +24,10 @@ export interface FaultyOptions {
   readonly rotate?: boolean;
   /** Milliseconds before each answer. Default 0. */
   readonly latency?: number;
+  /** Milliseconds between the work, such as a rotation, and the answer. Default 0. */
+  readonly lag?: number;
+  /** Milliseconds for which a replaced refresh token is taken as well, once or often, without that being reuse. Default 0. */
+  readonly grace?: number;
   /** Clock of `iat` and `exp` in ID tokens and of `at` in the records, epoch milliseconds. */
   readonly now?: () => number;
 }
@@ -33,8 +42,12 @@ interface Recorded {
   readonly headers: IncomingHttpHeaders;
   /** Epoch milliseconds. */
   readonly at: number;
+  /** How many without a fault had been answered when it came. */
+  readonly answered: number;
   /** The name of the fault it met. */
   readonly fault: string | undefined;
+  /** Of a refresh: which of those of {@link Faulty.grant} it was for, from 0 on. */
+  readonly grant: number | undefined;
 }
 
 export interface Faulty {
@@ -50,6 +63,12 @@ export interface Faulty {
   };
   /** Milliseconds before each answer. */
   latency: number;
+  /** Milliseconds between the work and the answer. */
+  lag: number;
+  /** Milliseconds for which a replaced refresh token is taken as well. */
+  grace: number;
+  /** Seconds that the next access tokens live. */
+  expiresIn: number;
   /** The next requests to `endpoint` meet these faults, one each. */
   next(endpoint: Endpoint, ...faults: readonly Fault[]): void;
   /** All requests to `endpoint` meet this one once the script is used up; undefined makes it healthy again. */
@@ -58,6 +77,14 @@ export interface Faulty {
   grant(scope?: string): string;
   /** Whether the issuer would accept this refresh token now. */
   accepts(refreshToken: string): boolean;
+  /** How often its grant had been refreshed when this refresh or access token was made; undefined: it is none of ours. */
+  generation(token: string): number | undefined;
+  /** New connections find this certificate; those that there were are closed. */
+  certify(tls: Certificates): void;
+  /** Nobody listens at its port any more, and all connections are closed; it forgets nothing. */
+  down(): Promise<void>;
+  /** Again, at the same port. */
+  up(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -70,10 +97,18 @@ const paths: Record<Endpoint, string> = {
 };
 
 interface Family {
+  readonly number?: number;
   readonly scope: string;
   readonly clientId: string;
   readonly nonce: string | undefined;
   revoked: boolean;
+  refreshes: number;
+}
+
+interface RefreshToken {
+  readonly family: Family;
+  /** When it was replaced by another, on the clock of the machine. */
+  replaced: number | undefined;
 }
 
 type Answer = { readonly status: number; readonly body: Json };
@@ -82,19 +117,26 @@ const defaultScope = 'openid offline_access storage.read:/';
 
 /** A small issuer that works, except where told not to. It knows no clients and checks no secrets. */
 export async function startFaulty(options: FaultyOptions = {}): Promise<Faulty> {
-  const { pending = 0, interval = 1, expiresIn = 3600, rotate = true, now = Date.now } = options;
+  const { pending = 0, interval = 1, rotate = true, now = Date.now } = options;
   const signer = createSigner();
   const requests: Recorded[] = [];
   const counts = { reuse: 0, refreshes: 0, peak: 0 };
   const scripts = new Map<Endpoint, Fault[]>();
   const habits = new Map<Endpoint, Fault | undefined>();
   const devices = new Map<string, { polls: number; readonly family: Family }>();
-  const refreshTokens = new Map<string, { readonly family: Family; replaced: boolean }>();
+  const refreshTokens = new Map<string, RefreshToken>();
+  const generations = new Map<string, number>();
+  let granted = 0;
   let open = 0;
 
-  const server = createServer((request, response) => void serve(request, response));
-  await new Promise<void>((resolve) => server.listen(options.port ?? 0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const handle = (request: IncomingMessage, response: ServerResponse) => void serve(request, response);
+  const { tls } = options;
+  const secure = tls && createTlsServer({ cert: tls.cert, key: tls.key }, handle);
+  const server = secure ?? createServer(handle);
+  const listen = (port: number) => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await listen(options.port ?? 0);
+  const { port } = server.address() as AddressInfo;
+  const url = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
 
   const endpoints: Record<Endpoint, (params: Record<string, string>, clientId: string) => Answer> = {
     discovery: () =>
@@ -112,7 +154,7 @@ export async function startFaulty(options: FaultyOptions = {}): Promise<Faulty> 
     jwks: () => ok({ keys: [signer.jwk] }),
     device: ({ scope = defaultScope, nonce }, clientId) => {
       const device_code = secret('device');
-      devices.set(device_code, { polls: 0, family: { scope, clientId, nonce, revoked: false } });
+      devices.set(device_code, { polls: 0, family: { scope, clientId, nonce, revoked: false, refreshes: 0 } });
       const page = `${url}/device`;
       const complete = `${page}?user_code=WDJB-MJHT`;
       const where = { verification_uri: page, verification_uri_complete: complete, user_code: 'WDJB-MJHT' };
@@ -137,19 +179,24 @@ export async function startFaulty(options: FaultyOptions = {}): Promise<Faulty> 
   /** RFC 9700 §4.14.2: a replaced token coming back ends its whole family. */
   function refresh({ refresh_token = '', scope }: Record<string, string>): Answer {
     const known = refreshTokens.get(refresh_token);
-    if (known?.replaced) {
+    if (known && !inTime(known)) {
       counts.reuse++;
       known.family.revoked = true;
     }
     if (known === undefined || known.family.revoked) return refuse('invalid_grant');
     counts.refreshes++;
-    known.replaced = rotate;
+    known.family.refreshes++;
+    if (rotate) known.replaced ??= Date.now();
     return issue(known.family, rotate ? remember(known.family) : refresh_token, scope);
   }
 
+  const inTime = ({ replaced }: RefreshToken): boolean =>
+    replaced === undefined || Date.now() - replaced < faulty.grace;
+
   function remember(family: Family): string {
     const token = secret('refresh');
-    refreshTokens.set(token, { family, replaced: false });
+    refreshTokens.set(token, { family, replaced: undefined });
+    generations.set(token, family.refreshes);
     return token;
   }
 
@@ -158,7 +205,8 @@ export async function startFaulty(options: FaultyOptions = {}): Promise<Faulty> 
     const claims = { iss: url, sub: 'alice', aud: family.clientId, iat, exp: iat + 3600, nonce: family.nonce };
     const id_token = scope.split(' ').includes('openid') ? signer.sign(claims) : undefined;
     const tokens = { access_token: secret('access'), refresh_token, id_token };
-    return ok({ ...tokens, token_type: 'Bearer', expires_in: expiresIn, scope });
+    generations.set(tokens.access_token, family.refreshes);
+    return ok({ ...tokens, token_type: 'Bearer', expires_in: faulty.expiresIn, scope });
   }
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -171,18 +219,32 @@ export async function startFaulty(options: FaultyOptions = {}): Promise<Faulty> 
     if (body === undefined) return;
     const params = Object.fromEntries(new URLSearchParams(body));
     const fault = endpoint && (scripts.get(endpoint)?.shift() ?? habits.get(endpoint));
-    requests.push({ endpoint, method, path, params, headers, at: now(), fault: fault?.name });
+    const grant = refreshTokens.get(params.refresh_token ?? '')?.family.number;
+    requests.push({ endpoint, method, path, params, headers, at: now(), answered, fault: fault?.name, grant });
 
     const send = (status: number, json: Json) => {
       response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
       response.end(JSON.stringify(json));
     };
     if (faulty.latency > 0) await sleep(faulty.latency);
+    // Nothing is rotated for those whose connections went down with it.
+    if (isDown) return;
     if (endpoint === undefined) return send(404, { error: 'not_found' });
     const work = () => endpoints[endpoint](params, clientOf(headers, params));
     const answer = fault?.processed === false ? ok({}) : work();
+    if (faulty.lag > 0) await sleep(faulty.lag);
+    if (fault === undefined) answered++;
     if (fault) fault.act({ request, response, answer, send, sign: signer.sign });
     else send(answer.status, answer.body);
+  }
+
+  let isDown = false;
+  let answered = 0;
+
+  async function close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeAllConnections();
+    await closed;
   }
 
   const faulty: Faulty = {
@@ -190,25 +252,38 @@ export async function startFaulty(options: FaultyOptions = {}): Promise<Faulty> 
     requests,
     counts,
     latency: options.latency ?? 0,
+    lag: options.lag ?? 0,
+    grace: options.grace ?? 0,
+    expiresIn: options.expiresIn ?? 3600,
     next: (endpoint, ...faults) => void scripts.set(endpoint, [...(scripts.get(endpoint) ?? []), ...faults]),
     always: (endpoint, fault) => void habits.set(endpoint, fault),
-    grant: (scope = defaultScope) => remember({ scope, clientId: 'public-cli', nonce: undefined, revoked: false }),
+    grant: (scope = defaultScope) =>
+      remember({ number: granted++, scope, clientId: 'public-cli', nonce: undefined, revoked: false, refreshes: 0 }),
     accepts: (refreshToken) => {
       const known = refreshTokens.get(refreshToken);
-      return known !== undefined && !known.replaced && !known.family.revoked;
+      return known !== undefined && inTime(known) && !known.family.revoked;
     },
-    stop: async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    generation: (token) => generations.get(token),
+    certify: ({ cert, key }) => {
+      secure?.setSecureContext({ cert, key });
       server.closeAllConnections();
-      await closed;
     },
+    down: () => {
+      isDown = true;
+      return close();
+    },
+    up: () => {
+      isDown = false;
+      return listen(port);
+    },
+    stop: close,
   };
   return faulty;
 }
 
 const ok = (body: Json): Answer => ({ status: 200, body });
 const refuse = (error: string): Answer => ({ status: 400, body: { error } });
-const secret = (kind: string): string => `${kind}-${randomBytes(16).toString('base64url')}`;
+const secret = (kind: string): string => remember(`${kind}-${randomBytes(16).toString('base64url')}`);
 
 /** RFC 6749 §2.3.1, in either form; the secret is not looked at. */
 function clientOf({ authorization = '' }: IncomingHttpHeaders, params: Record<string, string>): string {

@@ -25,7 +25,7 @@ export function enterPage(asking: Asking, complaint?: string): string {
     `${complaint ? `<p class="bad">${escapeHtml(complaint)}</p>` : '<p>Type the code your terminal shows.</p>'}
     <form method="post" action="${escapeHtml(asking.action)}">
       <input type="hidden" name="xsrf" value="${escapeHtml(asking.xsrf)}"/>
-      <input class="code" name="user_code" required autofocus autocomplete="off" placeholder="XXXX-XXXX"/>
+      <input class="code" name="user_code" required autofocus autocomplete="off" aria-label="Code"/>
       <div class="row"><button class="yes">Continue</button></div>
     </form>`,
   );

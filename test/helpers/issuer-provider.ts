@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { addExchange } from './issuer-exchange.js';
 import { approvedPage, confirmPage, deniedPage, enterPage, errorPage } from './issuer-pages.js';
 import type { IssuerStore } from './issuer-store.js';
 
@@ -7,7 +8,30 @@ import type { IssuerStore } from './issuer-store.js';
 export interface IssuerClient {
   readonly client_id: string;
   readonly client_secret?: string;
+  /** Ours: whether it may exchange nothing but its own secret for a user's tokens (`requested_subject`). */
+  readonly may_impersonate?: boolean;
   readonly [metadata: string]: unknown;
+}
+
+/** Ways in which real issuers differ; each may be changed while the issuer runs. */
+export interface Behaviour {
+  /** What comes of `scope` at a refresh (RFC 6749 §6): a narrower token, the full one, or `invalid_scope`. */
+  narrowing: 'honoured' | 'ignored' | 'refused';
+  /**
+   * The answer to an exchange for a refresh token: beside an access token (Keycloak), alone in the member
+   * `access_token` (RFC 8693 §2.2.1), or not at all.
+   */
+  exchangeAnswer: 'keycloak' | 'strict' | 'no-refresh-token';
+  /** The member that says in how many seconds the refresh token in the answer ends, if any does. */
+  refreshExpiry: 'refresh_expires_in' | 'refresh_token_expires_in' | undefined;
+  /** The users whom a client with `may_impersonate` can ask tokens for. */
+  subjects: readonly string[];
+  /** The audiences a subject token can be exchanged for; undefined: any. */
+  audiences: readonly string[] | undefined;
+  /** By login name, claims beside or instead of the usual ones; one that is null is not told. */
+  claims: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Seconds a device code lives, a whole number; undefined: as it was started with. */
+  deviceCodeLife: number | undefined;
 }
 
 export interface ProviderSettings {
@@ -16,10 +40,32 @@ export interface ProviderSettings {
   readonly accessTokenTtl: number;
   /** Seconds. */
   readonly deviceCodeTtl: number;
+  /** Seconds, from each refresh. */
+  readonly refreshTokenTtl: number;
   readonly rotate: boolean;
   readonly accessTokenFormat: 'jwt' | 'opaque';
   /** Login name filled in on the page. */
   readonly login: string;
+  readonly behaviour: Behaviour;
+}
+
+/** A token of any kind before it is saved, and after. */
+interface Token {
+  readonly isValid: boolean;
+  readonly grantId: string;
+  readonly accountId: string;
+  readonly clientId: string;
+  readonly aud?: string | string[];
+  /** Seconds. */
+  readonly expiration: number;
+  scope: string;
+  resourceServer: object;
+  save(): Promise<string>;
+}
+
+interface TokenModel {
+  new (of: object): Token;
+  find(token: string): Promise<Token | undefined>;
 }
 
 /** What we use of oidc-provider, which ships no types: a Koa application with models. */
@@ -32,7 +78,15 @@ export interface Provider {
     addResourceScope(resource: string, scope: string): void;
     save(): Promise<string>;
   };
-  readonly AccessToken: { find(token: string): Promise<{ isValid: boolean; grantId: string } | undefined> };
+  readonly AccessToken: TokenModel;
+  readonly RefreshToken: TokenModel;
+  readonly ClientCredentials: TokenModel;
+  readonly IdToken: new (
+    claims: object,
+    of: { ctx: Context },
+  ) => { scope: string; issue(how: { use: 'idtoken' }): Promise<string> };
+  readonly ResourceServer: new (resource: string, about: object) => object;
+  registerGrantType(name: string, handler: GrantHandler, parameters: Iterable<string>): void;
   use(middleware: (context: Context, next: () => Promise<void>) => Promise<void>): void;
   on(event: string, listener: (...values: never[]) => void): void;
   callback(): (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -42,6 +96,8 @@ export interface Provider {
   ): Promise<{ params: { client_id: string; scope?: string; resource?: string | string[] } }>;
   interactionFinished(request: IncomingMessage, response: ServerResponse, result: object, how: object): Promise<void>;
 }
+
+type GrantHandler = (context: Context) => Promise<void>;
 
 /** Koa's context, with what oidc-provider hangs on it. */
 export interface Context {
@@ -62,11 +118,13 @@ interface OidcContext {
   /** The parameters it knows; all others are only in `body`. */
   readonly params?: Record<string, string | undefined>;
   readonly body?: Record<string, string | undefined>;
+  readonly client?: { readonly clientId: string };
   readonly session?: { readonly state: { readonly secret: string } };
   readonly entities: {
     readonly DeviceCode?: { readonly params: { scope?: string; audience?: string }; readonly grantId: string };
     readonly RefreshToken?: { readonly jti: string; readonly grantId: string; readonly scope?: string };
   };
+  entity(name: string, entity: object): void;
   urlFor(route: string): string;
 }
 
@@ -77,7 +135,7 @@ const openidScopes = ['openid', 'offline_access'];
 const resourceScope = /^((storage\.(read|create|modify|stage)|read|write):\/\S*|compute\.\w+|wlcg\.groups(:\S+)?)$/;
 
 /**
- * A provider with device flow, refresh, revocation and introspection, which says nothing on stdout or stderr.
+ * A provider with device flow, refresh, exchange, client credentials, revocation and introspection, which says nothing on stdout or stderr.
  *
  * `rotated` receives each refresh token the moment it is replaced.
  */
@@ -88,7 +146,9 @@ export async function createProvider(
   rotated: Set<string>,
 ): Promise<Provider> {
   const library = await importQuietly();
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const key = privateKey.export({ format: 'jwk' });
+  const codeLife = () => settings.behaviour.deviceCodeLife ?? settings.deviceCodeTtl;
   const provider = new library.Provider(url, {
     adapter: (model: string) => store.adapter(model),
     jwks: { keys: [{ ...key, kid: 'test-issuer', use: 'sig', alg: 'ES256' }] },
@@ -103,8 +163,10 @@ export async function createProvider(
     clockTolerance: 0,
     scopes: openidScopes,
     // With `openid` alone, and in the ID token, since there is no userinfo endpoint for tokens with an audience.
-    claims: { openid: ['sub', 'preferred_username', 'name', 'email'] },
-    findAccount: (_: Context, login: string) => account(login),
+    claims: {
+      openid: ['sub', 'preferred_username', 'name', 'email', 'email_verified', 'eppn', 'groups', 'entitlements'],
+    },
+    findAccount: (_: Context, login: string) => account(login, settings.behaviour.claims[login]),
     extraParams: ['audience'],
     clientBasedCORS: () => false,
     expiresWithSession: () => false,
@@ -122,12 +184,13 @@ export async function createProvider(
     },
     ttl: {
       AccessToken: settings.accessTokenTtl,
-      DeviceCode: settings.deviceCodeTtl,
+      DeviceCode: codeLife,
       IdToken: 3600,
       Interaction: 3600,
       Session: 14 * 24 * 3600,
       Grant: 365 * 24 * 3600,
-      RefreshToken: 365 * 24 * 3600,
+      RefreshToken: settings.refreshTokenTtl,
+      ClientCredentials: settings.accessTokenTtl,
     },
     features: {
       devInteractions: { enabled: false },
@@ -135,6 +198,7 @@ export async function createProvider(
       pushedAuthorizationRequests: { enabled: false },
       rpInitiatedLogout: { enabled: false },
       userinfo: { enabled: false },
+      clientCredentials: { enabled: true },
       revocation: { enabled: true, allowedPolicy: ownTokensOnly },
       introspection: { enabled: true, allowedPolicy: ownTokensOnly },
       deviceFlow: { enabled: true, ...pages(settings.login) },
@@ -167,6 +231,10 @@ export async function createProvider(
       html(context, errorPage(out.error, out.error_description));
     },
   });
+  const isKnownScope = (scope: string) => openidScopes.includes(scope) || resourceScope.test(scope);
+  const { errors } = library;
+  addExchange({ provider, errors, url, store, settings, key: privateKey, resource: defaultAudience, isKnownScope });
+  await narrowing(provider, errors, settings.behaviour);
   provider.use(async (context, next) => {
     if (context.path.startsWith('/interaction/')) await finish(provider, context);
     else await next();
@@ -177,6 +245,27 @@ export async function createProvider(
     await next();
   });
   return provider;
+}
+
+/**
+ * Refreshes by issuers that will not narrow. Of itself the library honours `scope` and keeps that of the refresh token.
+ *
+ * It has no place to look at a request between reading it and judging it, so this one steps between the two inside.
+ */
+async function narrowing(provider: Provider, errors: Library['errors'], behaviour: Behaviour): Promise<void> {
+  // @ts-expect-error: the library ships no types, and this is not meant for others
+  const { default: inside } = await import('oidc-provider/lib/helpers/weak_cache.js');
+  const refresh = inside(provider).grantTypeHandlers.get('refresh_token') as GrantHandler;
+  const parameters = inside(provider).grantTypeParams.get('refresh_token') as Iterable<string>;
+  const handler: GrantHandler = async (context) => {
+    const { params } = context.oidc ?? {};
+    if (params?.scope !== undefined && behaviour.narrowing === 'refused') {
+      throw new errors.InvalidScope('scope cannot be changed', params.scope);
+    }
+    if (params !== undefined && behaviour.narrowing === 'ignored') delete params.scope;
+    await refresh(context);
+  };
+  provider.registerGrantType('refresh_token', handler, [...parameters]);
 }
 
 /** Login and consent in one step: everything asked for is granted. */
@@ -192,10 +281,11 @@ async function finish(provider: Provider, context: Context): Promise<void> {
   await provider.interactionFinished(context.req, context.res, result, { mergeWithLastSubmission: false });
 }
 
-function account(login: string) {
+function account(login: string, others: Readonly<Record<string, unknown>> = {}) {
   const name = `${login.charAt(0).toUpperCase()}${login.slice(1)} Example`;
-  const claims = { sub: login, preferred_username: login, name, email: `${login}@example.org` };
-  return { accountId: login, claims: () => claims };
+  const claims = { sub: login, preferred_username: login, name, email: `${login}@example.org`, ...others };
+  const told = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== null));
+  return { accountId: login, claims: () => told };
 }
 
 /**
@@ -259,9 +349,16 @@ function html(context: Context, page: string): void {
   context.body = page;
 }
 
-interface Library {
+export interface Library {
   readonly Provider: new (url: string, settings: object) => Provider;
-  readonly errors: { readonly InvalidGrant: new (detail: string) => Error };
+  readonly errors: Readonly<
+    Record<
+      'InvalidGrant' | 'InvalidRequest' | 'InvalidTarget' | 'InvalidClient' | 'AccessDenied',
+      new (
+        detail: string,
+      ) => Error
+    > & { InvalidScope: new (detail: string, scope: string) => Error }
+  >;
 }
 
 /** On import it complains about Node 20 on stderr. Nothing else is lost: imports of ours have run before. */

@@ -1,10 +1,11 @@
 import { createPublicKey, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { Browser, type Page } from './issuer-browser.js';
-import { type Context, createProvider, type IssuerClient } from './issuer-provider.js';
+import { exchangeGrant } from './issuer-exchange.js';
+import { type Behaviour, type Context, createProvider, type IssuerClient } from './issuer-provider.js';
 import { IssuerStore } from './issuer-store.js';
+import { listen } from './listen.js';
 
 export interface IssuerOptions {
   /** 0, the default, takes a free one. */
@@ -15,6 +16,8 @@ export interface IssuerOptions {
   readonly accessTokenTtl?: number;
   /** Seconds, a whole number, default 300. */
   readonly deviceCodeTtl?: number;
+  /** Seconds a refresh token lives if it is not used, a whole number, default a year. */
+  readonly refreshTokenTtl?: number;
   /** Seconds between polls, default 1; a fraction is fine here though no real issuer sends one. */
   readonly interval?: number;
   /** Whether a poll before its time is told `slow_down` (RFC 8628 §3.5). Default true. */
@@ -27,6 +30,8 @@ export interface IssuerOptions {
   readonly accessTokenFormat?: 'jwt' | 'opaque';
   /** Login name filled in on the approval page, default alice. */
   readonly login?: string;
+  /** How it behaves where issuers differ; by default as RFC 6749 §6 and Keycloak do, and nobody is impersonated. */
+  readonly behaviour?: Partial<Behaviour>;
   /** Clock of the pace of polls, epoch milliseconds. Lifetimes follow `Date.now`, which a test may fake. */
   readonly now?: () => number;
   /** Told of every user code that is given out: for those who approve by themselves. */
@@ -50,6 +55,10 @@ interface Counts {
   refusals: number;
   /** Times a replaced refresh token was presented again, even after its grant had been ended for it. */
   reuse: number;
+  /** Exchanges answered with a token. */
+  exchanges: number;
+  /** Client credentials answered with a token. */
+  clientCredentials: number;
   revocations: number;
   introspections: number;
 }
@@ -60,6 +69,8 @@ export interface Issuer {
   /** Where a person types the code. */
   readonly verificationPage: string;
   readonly counts: Readonly<Counts>;
+  /** May be changed at any time. */
+  readonly behaviour: Behaviour;
   /**
    * Approves as a person would, over HTTP through the issuer's own pages.
    *
@@ -90,14 +101,29 @@ export const confidentialClient: IssuerClient = {
   token_endpoint_auth_method: 'client_secret_basic',
 };
 
+/** May exchange tokens, and ask for tokens of `behaviour.subjects` with nothing but its secret. */
+export const exchangeClient: IssuerClient = {
+  client_id: 'exchanger',
+  client_secret: 'exchange-s3cret-for-tests-only',
+  token_endpoint_auth_method: 'client_secret_basic',
+  grant_types: [exchangeGrant, 'refresh_token'],
+  may_impersonate: true,
+};
+
+/** May act for itself only (RFC 6749 §4.4), and sends its secret in the body. */
+export const robotClient: IssuerClient = {
+  client_id: 'robot',
+  client_secret: 'robot-s3cret-for-tests-only',
+  token_endpoint_auth_method: 'client_secret_post',
+  grant_types: ['client_credentials'],
+};
+
 /** A real OpenID provider on loopback (panva/node-oidc-provider), with the parts of RFC 8628 it leaves out. */
 export async function startIssuer(options: IssuerOptions = {}): Promise<Issuer> {
   const { tls, interval = 1, hostname = '127.0.0.1', now = Date.now } = options;
   const server = tls ? createTlsServer({ cert: tls.cert, key: tls.key }) : createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(options.port ?? 0, '127.0.0.1', resolve);
-  });
-  const url = `${tls ? 'https' : 'http'}://${hostname}:${(server.address() as AddressInfo).port}`;
+  const port = await listen(server, options.port ?? 0, '127.0.0.1');
+  const url = `${tls ? 'https' : 'http'}://${hostname}:${port}`;
 
   const store = new IssuerStore();
   const rotated = new Set<string>();
@@ -110,19 +136,34 @@ export async function startIssuer(options: IssuerOptions = {}): Promise<Issuer> 
     refreshes: 0,
     refusals: 0,
     reuse: 0,
+    exchanges: 0,
+    clientCredentials: 0,
     revocations: 0,
     introspections: 0,
   };
+  const behaviour: Behaviour = {
+    narrowing: 'honoured',
+    exchangeAnswer: 'keycloak',
+    refreshExpiry: undefined,
+    subjects: [],
+    audiences: undefined,
+    claims: {},
+    deviceCodeLife: undefined,
+    ...options.behaviour,
+  };
   const settings = {
-    clients: options.clients ?? [publicClient, confidentialClient],
+    behaviour,
+    clients: options.clients ?? [publicClient, confidentialClient, exchangeClient, robotClient],
     accessTokenTtl: options.accessTokenTtl ?? 60,
     deviceCodeTtl: options.deviceCodeTtl ?? 300,
+    refreshTokenTtl: options.refreshTokenTtl ?? 365 * 24 * 3600,
     rotate: options.rotate ?? true,
     accessTokenFormat: options.accessTokenFormat ?? 'jwt',
     login: options.login ?? 'alice',
   };
   const provider = await createProvider(url, settings, store, rotated);
   provider.use(counting(counts, rotated, options.onCode));
+  provider.use(expiry(behaviour, store));
   provider.use(pacing(interval, options.slowDown ?? true, now));
   for (const event of ['error', 'server_error']) provider.on(event, report);
   const answer = provider.callback();
@@ -135,12 +176,14 @@ export async function startIssuer(options: IssuerOptions = {}): Promise<Issuer> 
     url,
     verificationPage,
     counts,
+    behaviour,
     approve: (code, { login }) => decide(verificationPage, code, { confirm: 'yes', login }, 'approved'),
     deny: (code) => decide(verificationPage, code, { abort: 'yes' }, 'denied'),
     introspect: async (accessToken) => {
       if (accessToken.split('.').length === 3) return await verifyJwt(url, accessToken);
       const token = await provider.AccessToken.find(accessToken);
-      return token?.isValid === true && store.records('Grant').has(token.grantId);
+      if (token === undefined) return (await provider.ClientCredentials.find(accessToken))?.isValid === true;
+      return token.isValid && store.records('Grant').has(token.grantId);
     },
     revokeGrants: () => store.revokeAll(),
     stop: async () => {
@@ -172,6 +215,18 @@ function pacing(interval: number, slowDown: boolean, now: () => number) {
   };
 }
 
+/** How long the refresh token in an answer lives, as Keycloak (`refresh_expires_in`) and others say it. */
+function expiry(behaviour: Behaviour, store: IssuerStore) {
+  return async (context: Context, next: () => Promise<void>): Promise<void> => {
+    await next();
+    const body = context.body as { refresh_token?: string } | undefined;
+    const { refreshExpiry: name } = behaviour;
+    if (name === undefined || context.oidc?.route !== 'token' || body?.refresh_token === undefined) return;
+    const { exp } = store.records('RefreshToken').get(body.refresh_token) ?? {};
+    context.body = { ...body, [name]: Number(exp) - Math.floor(Date.now() / 1000) };
+  };
+}
+
 function counting(counts: Counts, rotated: ReadonlySet<string>, onCode: IssuerOptions['onCode']) {
   return async (context: Context, next: () => Promise<void>): Promise<void> => {
     await next();
@@ -185,6 +240,8 @@ function counting(counts: Counts, rotated: ReadonlySet<string>, onCode: IssuerOp
     if (route === 'revocation' && served) counts.revocations++;
     if (route === 'introspection' && served) counts.introspections++;
     if (route !== 'token') return;
+    if (served && params?.grant_type === exchangeGrant) counts.exchanges++;
+    if (served && params?.grant_type === 'client_credentials') counts.clientCredentials++;
     if (params?.grant_type === 'refresh_token') {
       if (served) counts.refreshes++;
       else counts.refusals++;

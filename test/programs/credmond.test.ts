@@ -1,9 +1,32 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { hang } from '../helpers/faults.js';
-import { accessPoint, childrenOf, cleanup, faultyFor, issuerFor, modeOf, type Run, until, weAreRoot } from './kit.js';
+import { canMount } from '../helpers/mount.js';
+import { programs } from '../helpers/programs.js';
+import {
+  accessPoint,
+  childrenOf,
+  cleanup,
+  faultyFor,
+  issuerFor,
+  modeOf,
+  type Run,
+  run,
+  until,
+  weAreRoot,
+} from './kit.js';
 
 const gone = (path: string) => until(() => !existsSync(path), `${path} to go`);
 const there = (path: string, ms?: number) => until(() => existsSync(path), path, ms);
@@ -55,6 +78,9 @@ describe.concurrent('credmond keeps a credential directory', () => {
     await there(join(p.statusDir, 'all.json'));
     await until(() => p.status().credentials[0]?.state === 'fresh', 'the status');
     expect(p.status()).toMatchObject({ pid: daemon.pid, credentials: [{ user: 'alice', refreshes: 1 }] });
+    // Whole milliseconds, for programs that read them as such.
+    const { due, life, since } = p.status().credentials[0];
+    for (const time of [due, life.issued, life.expires, since]) expect(time).toSatisfy(Number.isInteger);
     expect((await end(daemon)).code).toBe(0);
     expect(existsSync(join(p.dir, 'pid'))).toBe(false);
   });
@@ -354,10 +380,33 @@ describe.concurrent('what it cannot work with ends it with one clear message', (
     for (const one of [alone, mastered]) expect(message(one?.err ?? '')).toMatch(what);
   });
 
+  test('HTCondor’s configuration cannot be had: condor_master’s folder of logs says so, and no other', async () => {
+    const p = accessPoint({});
+    const at = (name: string) => join(p.base, name);
+    for (const folder of ['bin', 'log', 'other']) mkdirSync(at(folder));
+    writeFileSync(at('bin/condor_config_val'), '#!/bin/sh\necho no answer >&2; exit 1\n', { mode: 0o755 });
+    writeFileSync(at('log/MasterLog'), '');
+    const env = { PATH: `${at('bin')}:${process.env.PATH}`, CONDOR_INHERIT: '4711 <127.0.0.1:1> 0 0' };
+    const runs = ['log', 'other'].map((folder) => run('credmond', [], { env, cwd: at(folder) }).ended);
+    for (const { code, err } of await Promise.all(runs)) {
+      expect(code).toBe(99);
+      expect(err).toContain('condor_config_val: no answer');
+    }
+    expect(readFileSync(at('log/CredMonOAuthLog'), 'utf8')).toMatch(
+      /ERROR: condor_config_val: no answer \(mend HTC.*\)\n$/,
+    );
+    expect(readdirSync(at('other'))).toEqual([]);
+  });
+
   test('--version and --help end well', async () => {
     const p = accessPoint({});
     const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
     expect(await p.credmond(['--version']).ended).toMatchObject({ code: 0, out: `credmond ${version}\n`, err: '' });
+    // As condor_master starts it: its first line has options for Node, which env must split.
+    const env = { PATH: `${dirname(process.execPath)}:/usr/bin:/bin` };
+    expect(execFileSync(join(programs, 'bin/credmond.js'), ['--version'], { env, encoding: 'utf8' })).toBe(
+      `credmond ${version}\n`,
+    );
     const { code, out } = await p.credmond(['--help']).ended;
     expect(code).toBe(0);
     for (const option of [
@@ -424,43 +473,28 @@ describe.concurrent('with a client secret', () => {
 });
 
 describe.concurrent('a full disk', () => {
-  test.runIf(weAreRoot && canMount())(
-    'loses nothing: the old files stay whole, and when there is room again it goes on',
-    async () => {
-      const issuer = await faultyFor({ expiresIn: 4 });
-      const p = accessPoint({ top: { token_minimum: 0 }, providers: { test: { issuer: issuer.url } } });
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=2770', 'tmpfs', p.dir]);
-      cleanup(() => void execFileSync('umount', ['-l', p.dir]));
-      p.login(issuer.grant());
-      const daemon = p.credmond();
-      await there(p.complete);
-      const [top, use] = [p.top(), readFileSync(p.at('test.use'), 'utf8')];
-      const { bavail, bsize } = statfsSync(p.dir);
-      writeFileSync(join(p.dir, 'ballast'), Buffer.alloc(bavail * bsize));
-      await daemon.says(/cannot write .*test\.top: no space is left on the device; again in \d+ s/);
-      expect([p.top(), readFileSync(p.at('test.use'), 'utf8')]).toEqual([top, use]);
-      expect(issuer.accepts(top)).toBe(false);
-      const asked = issuer.requests.length;
-      await daemon.says(/no space is left.*\n.*no space is left/);
-      expect(issuer.requests).toHaveLength(asked);
-      rmSync(join(p.dir, 'ballast'));
-      await until(() => p.top() !== top && issuer.accepts(p.top()), 'the new token to be written', 15_000);
-      await until(() => readFileSync(p.at('test.use'), 'utf8') !== use, 'a new access token');
-      expect(issuer.counts.reuse).toBe(0);
-      expect((await end(daemon)).code).toBe(0);
-    },
-  );
+  test.runIf(canMount)('loses nothing: the old files stay whole, and when there is room again it goes on', async () => {
+    const issuer = await faultyFor({ expiresIn: 4 });
+    const p = accessPoint({ top: { token_minimum: 0 }, providers: { test: { issuer: issuer.url } } });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=2770', 'tmpfs', p.dir]);
+    cleanup(() => void execFileSync('umount', ['-l', p.dir]));
+    p.login(issuer.grant());
+    // The same again is told for whoever looks for a fault.
+    const daemon = p.credmond(['-d']);
+    await there(p.complete);
+    const [top, use] = [p.top(), readFileSync(p.at('test.use'), 'utf8')];
+    const { bavail, bsize } = statfsSync(p.dir);
+    writeFileSync(join(p.dir, 'ballast'), Buffer.alloc(bavail * bsize));
+    await daemon.says(/cannot write .*test\.top: no space is left on the device; again in \d+ s/);
+    expect([p.top(), readFileSync(p.at('test.use'), 'utf8')]).toEqual([top, use]);
+    expect(issuer.accepts(top)).toBe(false);
+    const asked = issuer.requests.length;
+    await daemon.says(/(?:no space is left[\s\S]*){2}/);
+    expect(issuer.requests).toHaveLength(asked);
+    rmSync(join(p.dir, 'ballast'));
+    await until(() => p.top() !== top && issuer.accepts(p.top()), 'the new token to be written', 15_000);
+    await until(() => readFileSync(p.at('test.use'), 'utf8') !== use, 'a new access token');
+    expect(issuer.counts.reuse).toBe(0);
+    expect((await end(daemon)).code).toBe(0);
+  });
 });
-
-function canMount(): boolean {
-  const dir = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', dir], { stdio: 'ignore' });
-    execFileSync('umount', [dir]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
-}

@@ -124,7 +124,8 @@ describe.concurrent('no secret goes through a door that it should not', () => {
     expect((await h.credmon(['token']).ended).code).toBe(0);
     issuer.revokeGrants();
     await daemon.says('login needed');
-    expect(await go(['status'])).toBe(79);
+    // The status file follows the log.
+    await until(async () => (await go(['status'])) === 79, 'the status to say so');
     expect(await go(['logout'])).toBe(0);
     daemon.child.kill('SIGTERM');
     await daemon.ended;

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, vi } from 'vitest';
+import { everyone, parseEveryone } from '../../src/core/snapshot.js';
 import { type Faulty, type FaultyOptions, startFaulty } from '../helpers/faulty.js';
 import { type Issuer, type IssuerOptions, publicClient, startIssuer } from '../helpers/issuer.js';
 import { programs } from '../helpers/programs.js';
@@ -24,18 +25,28 @@ const cleanups: (() => unknown)[] = [];
 export const cleanup = (then: () => unknown): void => void cleanups.push(then);
 afterAll(async () => {
   for (const then of cleanups.splice(0).reverse()) await then();
-});
+}, 60_000);
 
 export const weAreRoot = process.getuid?.() === 0;
 export const nobody = 65534;
 
 const program = (name: string): string => join(programs, 'bin', `${name}.js`);
 
-/** Until something is so, looked at often; throws what it waited for. */
-export const until = (ask: () => unknown, what: string, timeout = 10_000): Promise<unknown> =>
-  vi.waitUntil(ask, { timeout, interval: 2 }).catch(() => {
-    throw new Error(`not within ${timeout} ms: ${what}`);
+/** Until something is so, looked at often; throws what it waited for. What throws is not so yet: a file that is not there. */
+export async function until(ask: () => unknown, what: string, timeout = 10_000): Promise<void> {
+  let thrown: unknown;
+  const isSo = async () => {
+    try {
+      return await ask();
+    } catch (cause) {
+      thrown = cause;
+      return false;
+    }
+  };
+  await vi.waitUntil(isSo, { timeout, interval: 2 }).catch(() => {
+    throw new Error(`not within ${timeout} ms: ${what}`, { cause: thrown });
   });
+}
 
 export interface Run {
   readonly child: ChildProcess;
@@ -53,20 +64,33 @@ export interface Run {
   }>;
 }
 
-/** A built program as a process, with nothing in its environment but this. `as`: without root's powers, where there are any. */
+/**
+ * A built program as a process, with nothing in its environment but this. `as`: without root's powers, where there are any.
+ * The storer has no terminal, also where the tests have one.
+ */
 export function run(
-  name: 'credmon' | 'credmond' | 'credmon-broker',
+  name: 'credmon' | 'credmond' | 'credmon-broker' | 'credmon-storer',
   args: readonly string[],
   {
     env = {},
     as,
     cwd = '/',
     input,
-  }: { env?: Record<string, string>; as?: 'nobody'; cwd?: string; input?: string } = {},
+    under = [],
+  }: {
+    env?: Record<string, string>;
+    as?: 'nobody';
+    cwd?: string;
+    input?: string;
+    /** A program, with its arguments, that becomes this one: prlimit(1). */
+    under?: readonly string[];
+  } = {},
 ): Run {
   const begun = performance.now();
-  const child = spawn(process.execPath, [program(name), ...args], {
+  const [first, ...rest] = [...under, process.execPath, program(name), ...args] as [string, ...string[]];
+  const child = spawn(first, rest, {
     cwd,
+    detached: name === 'credmon-storer',
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin', ...env },
     ...(as && weAreRoot && { uid: nobody, gid: nobody }),
   });
@@ -201,8 +225,8 @@ export function accessPoint(settings: Settings) {
     statusDir,
     log,
     write,
-    credmond: (args: readonly string[] = [], env: Record<string, string> = {}) =>
-      run('credmond', ['-c', dir, '--config', config, ...args], { env }),
+    credmond: (args: readonly string[] = [], env: Record<string, string> = {}, under: readonly string[] = []) =>
+      run('credmond', ['-c', dir, '--config', config, ...args], { env, under }),
     at: (name: string, user = 'alice') => join(dir, user, name),
     complete: join(dir, 'CREDMON_COMPLETE'),
     /** As condor_credd stores it. */
@@ -217,7 +241,8 @@ export function accessPoint(settings: Settings) {
       JSON.parse(readFileSync(join(dir, user, `${name}.top`), 'utf8')).refresh_token,
     use: (name = 'test', user = 'alice'): { access_token: string } =>
       JSON.parse(readFileSync(join(dir, user, `${name}.use`), 'utf8')),
-    status: () => JSON.parse(readFileSync(join(statusDir, 'all.json'), 'utf8')),
+    // biome-ignore lint/suspicious/noExplicitAny: tests look at what they like of it
+    status: (): any => parseEveryone(readFileSync(join(statusDir, everyone), 'utf8')),
   };
 }
 
