@@ -426,6 +426,7 @@ describe.skipIf(obstacle)(`who would be Alice${obstacle ? ` (skipped: ${obstacle
     const { stdout } = await as('carol', 'USER=alice LOGNAME=alice credmon logout');
     expect(stdout).toBe('cilogon: removed; revoked at the issuer\n');
     expect((await tree()).filter((line) => !line.startsWith('alice'))).toEqual([
+      '.credmon-intents 600 root:condor',
       'CREDMON_COMPLETE 644 root:condor',
       'carol 2700 condor:condor',
       'pid 644 root:condor',

@@ -49,13 +49,18 @@ describe.skipIf(obstacle)(story('an access point whose client has a secret'), ()
   test('condor_master starts credmond, and that the broker with its privileges dropped', async () => {
     const pid = await credmondUp();
     expect(await readLog('MasterLog')).toContain(`Started process "/usr/sbin/credmond", pid and pgroup = ${pid}`);
-    expect(await tree()).toEqual(['CREDMON_COMPLETE 644 root:condor', 'pid 644 root:condor']);
+    expect(await tree()).toEqual([
+      '.credmon-intents 600 root:condor',
+      'CREDMON_COMPLETE 644 root:condor',
+      'pid 644 root:condor',
+    ]);
     await untilTrue('the broker listens', async () => existsSync(path(brokerSocket)));
 
     const broker = (await sure(root('pgrep -u credmon'))).trim();
     const status = await sure(root(`cat /proc/${broker}/status`));
     expect(status).toMatch(new RegExp(`^PPid:\t${pid}$`, 'm'));
-    expect(status).toMatch(/^Uid:\t999\t999\t999\t999$/m);
+    const uid = (await sure(root('id -u credmon'))).trim();
+    expect(status).toMatch(new RegExp(`^Uid:(\t${uid}){4}$`, 'm'));
     expect(status).toMatch(/^Gid:\t(\d+)\t\1\t\1\t\1$/m);
     expect(status).toMatch(/^Groups:\t *$/m);
     for (const kind of ['Prm', 'Eff', 'Amb']) expect(status).toMatch(new RegExp(`^Cap${kind}:\t0+$`, 'm'));
@@ -175,11 +180,11 @@ describe.skipIf(obstacle)(story('an access point whose client has a secret'), ()
   });
 
   test('credmon status, for alice and for root', async () => {
-    const row = 'cilogon +fresh +in \\d+ s +(in \\d+ s|now)$';
+    const row = 'cilogon +login +fresh +in \\d+ s of \\d+ s +(in \\d+ s|now)$';
     const own = await as('alice', 'credmon status');
     expect(own).toMatchObject({ code: 0, stderr: '' });
-    expect(own.stdout).toMatch(new RegExp(`^PROVIDER +STATE +TOKEN ENDS +NEXT REFRESH\n${row}`, 'm'));
-    expect(await sure(root('credmon status'))).toMatch(new RegExp(`^USER +PROVIDER +STATE .*\nalice +${row}`, 'm'));
+    expect(own.stdout).toMatch(new RegExp(`^PROVIDER +BY +STATE +TOKEN ENDS +NEXT REFRESH\n${row}`, 'm'));
+    expect(await sure(root('credmon status'))).toMatch(new RegExp(`^USER +PROVIDER +BY +STATE .*\nalice +${row}`, 'm'));
     const told = JSON.parse(await sure(as('alice', 'credmon status --json')));
     expect(told).toMatchObject({ daemon: { alive: true }, credentials: [{ user: 'alice', state: 'fresh' }] });
     expect(JSON.stringify(told)).not.toMatch(/token"/);
@@ -199,9 +204,9 @@ describe.skipIf(obstacle)(story('an access point whose client has a secret'), ()
     await issuer.revokeGrants();
     await untilTrue('it is seen', async () => (await as('alice', 'credmon status')).code === 79);
     const { stdout } = await as('alice', 'credmon status');
-    expect(stdout).toMatch(/^cilogon +login needed/m);
+    expect(stdout).toMatch(/^cilogon +login +login needed/m);
     expect(stdout).toContain('→ run: credmon login cilogon');
-    expect(await sure(root('credmon status'))).toMatch(/^alice +cilogon +login needed/m);
+    expect(await sure(root('credmon status'))).toMatch(/^alice +cilogon +login +login needed/m);
     // What jobs have stays: it may still be good for a while.
     expect(await filesOf('alice')).toContain('alice/cilogon.use 400 root:condor');
 

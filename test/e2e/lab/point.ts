@@ -96,7 +96,7 @@ export const filesOf = async (user: string): Promise<readonly string[]> =>
 
 /** As a fetch of jobs that print their `.use` sees it: each access token once, in order. */
 export const tokensIn = (text: string): readonly string[] => [
-  ...new Set([...text.matchAll(/"access_token":"([^"]+)"/g)].map((match) => match[1] ?? '')),
+  ...new Set([...text.matchAll(/"access_token": ?"([^"]+)"/g)].map((match) => match[1] ?? '')),
 ];
 
 /** A job that prints its token every two seconds. */
@@ -110,6 +110,21 @@ request_cpus = 1
 request_memory = 64
 request_disk = 1000
 use_oauth_services = ${service}
+queue
+`;
+
+/** A job that is over at once, having shown all its tokens; `name` is that of its output, without an ending. */
+export const shortJob = (services: string, more = '', name = 'job'): string => `
+executable = /bin/sh
+arguments = "-c 'cat $_CONDOR_CREDS/*.use'"
+output = ${name}.out
+error = ${name}.err
+log = ${name}.log
+request_cpus = 1
+request_memory = 64
+request_disk = 1000
+use_oauth_services = ${services}
+${more}
 queue
 `;
 
