@@ -219,7 +219,7 @@ export class Queue {
       if (lane.first === undefined) continue;
       const wait = lane.gate.wait(now);
       if (wait !== 0) next = Math.min(next, wait ?? glance);
-      else if (this.running < this.#most * overbooked) next = Math.min(next, this.#placeIn(lane, now));
+      else if (this.running < this.#room(lane)) next = Math.min(next, this.#placeIn(lane, now));
     }
     this.#wakesAt = now + next;
     this.#disarm = this.parts.clock.after(Math.max(0, next), () => this.#tick());
@@ -307,11 +307,16 @@ export class Queue {
   /** An issuer of which nothing is in flight may always be asked: others, slow, hanging or many, are nothing to it. */
   #hasPlace(lane: Lane, now: number): boolean {
     if (this.#stopped) return false;
-    if (this.running >= this.#most * overbooked) return lane.running === 0;
+    if (this.running >= this.#room(lane)) return lane.running === 0;
     if (lane.fresh === 0) return true;
     const asked = this.#inFlight.size;
     if (asked >= this.#most || asked + this.#answered.size >= withWritten(this.#most)) return false;
     return asked < this.#places(lane, now) || lane.fresh < shareOf(this.#busyLanes());
+  }
+
+  /** How many there may be in all, hanging or not, for that lane to begin another: what hangs leaves the others their places. */
+  #room(lane: Lane): number {
+    return this.#most * (lane.running > lane.fresh ? overbooked - 1 : overbooked);
   }
 
   /** Of how many issuers something is in flight, or waits. */

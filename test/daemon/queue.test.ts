@@ -420,12 +420,16 @@ describe('an issuer that hangs', () => {
     expect(Math.max(...lateness(new Map([...due].map(([name, at]) => [name, at + 600]))))).toBeLessThan(100);
   });
 
-  test('there are 256 in flight at the most, however many hang', async () => {
-    const issuers = Object.fromEntries(Array.from({ length: 50 }, (_, n) => [`i${n}`, { takes: 1e6, well: false }]));
-    const { set, clock, most } = openAt(issuers);
+  test('leaves a good one all of its places, however many hang: 192, and 256 in flight at the most', async () => {
+    const hanging = Array.from({ length: 50 }, (_, n) => [`i${n}`, { takes: 1e6, well: false }] as const);
+    const issuers = { ...Object.fromEntries(hanging), good: { takes: 50, well: true } };
+    const { set, clock, most, inFlight, begun } = openAt(issuers);
     for (let n = 0; n < 500; n++) set(`u${n}/i${n % 50}`, 0);
     await clock.pass(100_000);
-    expect(most.all).toBe(256);
+    expect([inFlight.size, most.all]).toEqual([192, 192]);
+    for (let n = 0; n < 3000; n++) set(`u${n}/good`, 0);
+    await clock.pass(3400);
+    expect([most.all, begun.size]).toEqual([256, 192 + 3000]);
   });
 });
 
@@ -465,7 +469,7 @@ describe('one that the issuer has answered', () => {
     expect(running.size).toBe(128);
   });
 
-  test('is in nobody’s way for more than two seconds when the disk hangs, and there are 256 at the most', async () => {
+  test('is in nobody’s way for more than two seconds when the disk hangs, and there are 192 at the most', async () => {
     const { answer, running, clock } = await crowded();
     const sizes = [];
     for (let n = 0; n < 200; n++) {
@@ -474,7 +478,7 @@ describe('one that the issuer has answered', () => {
       await clock.pass(500);
     }
     expect(sizes.slice(0, 6)).toEqual([96, 96, 96, 96, 192, 192]);
-    expect(sizes.at(-1)).toBe(256);
+    expect(sizes.at(-1)).toBe(192);
   });
 
   test('tells by the one that has hung for longest when there is a place, though nobody is asked', async () => {

@@ -325,6 +325,20 @@ const found: readonly History[] = [
       { do: 'pass', ms: 9000 },
     ],
   },
+  // All that may be in flight hung at one issuer, and a good one was asked for one after the other.
+  {
+    places: 16,
+    again: { well: 4000, failed: 1500 },
+    asking: undefined,
+    acts: [
+      { do: 'herd', at: 'y', people: 63, ms: 0 },
+      { do: 'pass', ms: 9000 },
+      { do: 'herd', at: 'good', people: 73, ms: 0 },
+      { do: 'behave', at: 'y', how: 'hanging' },
+      { do: 'pass', ms: 2500 },
+      { do: 'pass', ms: 9000 },
+    ],
+  },
 ];
 
 /**

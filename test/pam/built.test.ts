@@ -80,8 +80,10 @@ describe.skipIf(lacking)(`pam_credmon.so${lacking ? ` (skipped ${lacking})` : ''
 
     test('the fuzzer takes all of its corpus', () => {
       const corpus = join(source, 'fuzz/corpus');
-      const { status, stderr } = spawnSync(join(built(['fuzzer']), 'fuzz-record'), ['-runs=0', corpus], {
+      const dir = built(['fuzzer']);
+      const { status, stderr } = spawnSync(join(dir, 'fuzz-record'), ['-runs=0', corpus], {
         encoding: 'utf8',
+        cwd: dir,
       });
       expect(status, stderr).toBe(0);
       expect(Number(/INFO: +(\d+) files found/.exec(stderr)?.[1])).toBeGreaterThan(100);
