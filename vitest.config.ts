@@ -10,7 +10,7 @@ export default defineConfig({
           include: ['test/**/*.test.{ts,tsx}'],
           exclude: ['test/e2e/**'],
           globalSetup: ['test/helpers/build.ts', 'test/pam/build.ts', 'test/helpers/grep.ts'],
-          setupFiles: ['test/helpers/overhear.ts'],
+          setupFiles: ['test/helpers/overhear.ts', 'test/helpers/seed.ts'],
           // Longer than the tests' own patience with what they wait for, which says what was there instead.
           testTimeout: 60_000,
           // They wait for processes and for time-outs; more at a time than there are cores are quicker, on two shared ones as well.

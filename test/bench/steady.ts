@@ -108,8 +108,14 @@ interface Load {
   readonly requests: readonly number[];
 }
 
+/** When the first of all tokens since `begun` was there: milliseconds after it; Infinity: none is yet. */
+const firstAfter = (begun: number, { point, ids }: Place): number => {
+  const written = ids.map(([user, service]) => point.published(user, service)).filter((at) => at >= begun);
+  return Math.min(...written) - begun;
+};
+
 async function load(place: Place): Promise<Load> {
-  const { issuer, point, ids, credentials, each } = place;
+  const { issuer, point, credentials, each } = place;
   const took = performance.now();
   renew(place, Date.now() / 1000);
   // What it took to write them is as much as they are older now.
@@ -117,8 +123,9 @@ async function load(place: Place): Promise<Load> {
   console.log(`${credentials} tokens renewed in ${((performance.now() - took) / 1000).toFixed(0)} s`);
   const credmond = await startCredmond(point, [`--import=${preload}`]);
   running.push(credmond);
-  const written = ids.map(([user, service]) => point.published(user, service)).filter((at) => at >= begun);
-  const firstMs = Math.min(...written) - begun;
+  let firstMs = firstAfter(begun, place);
+  // Of few credentials none may come due before everybody was looked at.
+  for (; firstMs === Number.POSITIVE_INFINITY; firstMs = firstAfter(begun, place)) await pause(100);
   await pause(settling * 1000);
   await issuer.reset();
   credmond.child.kill('SIGUSR2');

@@ -158,7 +158,7 @@ const eventually = (ask: () => unknown, what: () => string, timeout = 60_000) =>
 
 describe('one credmond, and every way in which an issuer can answer badly at once', () => {
   test(`${cases.length} issuers: each is told with what to do, all go on when it is over, and nobody else notices`, async () => {
-    const [good, trap] = [await faultyFor({ expiresIn: 10 }), await faultyFor()];
+    const [good, trap] = [await faultyFor({ expiresIn: 14 }), await faultyFor()];
     const certificates = canCertify ? makeCertificates() : undefined;
     const places = await Promise.all(
       cases.map(async (one, n) => {
@@ -270,6 +270,10 @@ describe('one credmond, and every way in which an issuer can answer badly at onc
       () => `these to be fresh again: ${missing().join('; ')}\n${daemon.err()}`,
     );
 
+    await eventually(
+      () => good.counts.refreshes >= 2 * places.length,
+      () => 'the good ones to be refreshed',
+    );
     clearInterval(watching);
     expect(least).toBeGreaterThan(0);
     expect(good.counts.reuse).toBe(0);
