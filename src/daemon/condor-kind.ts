@@ -118,6 +118,7 @@ export async function condorKind(options: DaemonOptions, config: () => Config, l
           tree.add(user, first);
           unwatched = tell();
         },
+        fit: (users) => tree.fit(users),
         again: () => {
           spool.again();
           const again = tree.again();

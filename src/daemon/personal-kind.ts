@@ -65,6 +65,7 @@ export async function personalKind(options: DaemonOptions, config: () => Config,
       return {
         room: 0,
         add: () => {},
+        fit: () => {},
         again: () => {
           watch.again();
           unwatched = tell();

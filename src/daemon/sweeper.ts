@@ -28,6 +28,8 @@ export interface Watching {
   readonly room: number;
   /** Tell of this user's folder from now on, if there is room; `first`: rather than of another. */
   add(user: string, first?: boolean): void;
+  /** So many have a folder. */
+  fit(users: number): void;
   /** A sweep begins: whose folders, which could not be watched, are to be added again. */
   again(): Iterable<string>;
 }
@@ -145,6 +147,7 @@ export class Sweeper {
       }
     }
     if (this.#marks.size > many) this.parts.many?.();
+    this.parts.watch.fit(this.#marks.size);
     this.#listed = mark === 'gone' ? 0 : mark;
   }
 

@@ -1,16 +1,23 @@
 import { closeSync, constants, existsSync, type FSWatcher, lstatSync, openSync, readFileSync, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 
-/** A watch costs a good kilobyte of memory: so many folders are watched at the most. */
-export const usualRoom = 4_000;
+/** So many folders are all watched; of more, since a watch costs a good kilobyte of memory, fewer. */
+const [all, some] = [12_000, 4_000];
+
+/** Each of which one lets go is looked at: so many at a time. */
+const atOnce = 100;
+
+/** How many are watched of so many. */
+export const roomFor = (folders: number): number => (folders > all ? some : all);
+
 /** How many events the kernel keeps until somebody reads them, where it does not say. */
 const usualQueue = 16_384;
 
 export interface WatchOptions {
   /** `seen` is called so much after an event, for all that follow it meanwhile: milliseconds. */
   readonly gather?: number;
-  /** How many folders are watched besides the root. */
-  readonly room?: number;
+  /** How many folders are watched besides the root, or how many of so many. Default: {@link roomFor}. */
+  readonly room?: number | ((folders: number) => number);
   /** How many events the kernel keeps. Default: fs.inotify.max_queued_events. */
   readonly queue?: number;
   /** Which names in a folder are worth telling of. Default: all. */
@@ -25,6 +32,8 @@ export interface Watch {
    * heard for longest, which is told of once more. Those that are watched already may be named again.
    */
   add(folder: string, first?: boolean): void;
+  /** There are so many folders. Where fewer of so many are watched, those of which nothing was heard for longest go by and by. */
+  fit(folders: number): void;
   /** For whoever sweeps: the root is tried again where it could not be watched; which of its folders are to be added again. */
   again(): readonly string[];
   readonly watched: number;
@@ -54,7 +63,9 @@ export function watchTree(
   /** Whose end may have been among the events that were lost. */
   let doubtful = new Set<string>();
   const timers = new Map<string, NodeJS.Timeout>();
-  const most = options.room ?? usualRoom;
+  const { room: fixed = roomFor } = options;
+  const roomOf = typeof fixed === 'number' ? () => fixed : fixed;
+  let most = roomOf(0);
   let room = most;
   let refused: string | undefined;
   /** It is not asked again before the next sweep. */
@@ -94,6 +105,13 @@ export function watchTree(
   const forget = (folder: string) => {
     watchers.get(folder)?.close();
     watchers.delete(folder);
+  };
+
+  const giveUp = (folder: string) => {
+    forget(folder);
+    // With its watch goes what the kernel has kept for it.
+    leaving.add(folder);
+    notice(folder);
   };
 
   const start = (path: string, flags: number, folder?: string): FSWatcher | 'gone' | 'refused' => {
@@ -179,20 +197,26 @@ export function watchTree(
         // There is no room, but the system would let us.
         else if (!full && unwatched.delete(folder)) settle();
         if (!giveWay) return;
-        forget(oldest);
-        // With its watch goes what the kernel has kept for it.
-        leaving.add(oldest);
-        notice(oldest);
+        giveUp(oldest);
         // It may be refused all the same: then nobody gives way.
         if (!watchFolder(folder)) watchFolder(oldest);
         return;
       }
       watchFolder(folder);
     },
+    fit(folders) {
+      most = roomOf(folders);
+      room = full ? Math.min(room, most) : most;
+    },
     again() {
       if (closed) return [];
       full = false;
       room = most;
+      let number = 0;
+      for (const folder of watchers.keys()) {
+        if (watchers.size <= room || number++ === atOnce) break;
+        giveUp(folder);
+      }
       if (itself === undefined) watchRoot();
       settle();
       return [...unwatched];

@@ -35,6 +35,7 @@ function open(options: Options = {}) {
       return {
         room: 10,
         add: (user) => void added.add(user),
+        fit: () => {},
         again: () => {
           done.sweeps++;
           return [];

@@ -86,6 +86,32 @@ describe('no more folders than there is room for', () => {
     expect(new Set(heard)).toEqual(new Set(['a', 'b leaving', 'd']));
   });
 
+  test('where there are so many that fewer have room, those of which nothing was heard for longest go by and by', async () => {
+    const names = Array.from({ length: 250 }, (_, n) => `u${n}`);
+    const { watch, heard, write, until } = open(names, { room: (folders) => (folders > 250 ? 20 : 250) });
+    watch.fit(250);
+    for (const folder of names) watch.add(folder);
+    watch.again();
+    expect([watch.watched, watch.room]).toEqual([250, 250]);
+    // Nobody has read of this one yet when its turn comes.
+    write('u1', 'x.top');
+    watch.fit(251);
+    watch.add('another');
+    expect([watch.watched, watch.room]).toEqual([250, 20]);
+    for (const left of [150, 50, 20, 20]) {
+      watch.again();
+      expect(watch.watched).toBe(left);
+    }
+    await until('u1 leaving', 'u229 leaving');
+    await vi.waitUntil(() => heard.length >= 230, { timeout: 15_000, interval: 2 });
+    expect(new Set(heard).size).toBe(230);
+    write('u230', 'x.top');
+    await until('u230');
+    watch.fit(20);
+    watch.add('u0');
+    expect([watch.watched, watch.room]).toEqual([21, 250]);
+  });
+
   test('what happened in one a moment before its place was given to another is told', async () => {
     const { watch, heard, write, until } = open(['a', 'b', 'c'], { room: 2 });
     for (const folder of ['a', 'b']) watch.add(folder);
@@ -154,6 +180,32 @@ describe('a system that lets us watch no more', () => {
       for (const folder of ['a', 'b']) write(folder, 'x.top');
       await until('a', 'b');
     }));
+
+  test('where there are so many that fewer have room, those of which nothing was heard for longest go by and by', async () => {
+    const names = Array.from({ length: 250 }, (_, n) => `u${n}`);
+    const { watch, heard, write, until } = open(names, { room: (folders) => (folders > 250 ? 20 : 250) });
+    watch.fit(250);
+    for (const folder of names) watch.add(folder);
+    watch.again();
+    expect([watch.watched, watch.room]).toEqual([250, 250]);
+    // Nobody has read of this one yet when its turn comes.
+    write('u1', 'x.top');
+    watch.fit(251);
+    watch.add('another');
+    expect([watch.watched, watch.room]).toEqual([250, 20]);
+    for (const left of [150, 50, 20, 20]) {
+      watch.again();
+      expect(watch.watched).toBe(left);
+    }
+    await until('u1 leaving', 'u229 leaving');
+    await vi.waitUntil(() => heard.length >= 230, { timeout: 15_000, interval: 2 });
+    expect(new Set(heard).size).toBe(230);
+    write('u230', 'x.top');
+    await until('u230');
+    watch.fit(20);
+    watch.add('u0');
+    expect([watch.watched, watch.room]).toEqual([21, 250]);
+  });
 
   test('what happened in one a moment before another was tried in its place is told', () =>
     unprivileged([], async () => {

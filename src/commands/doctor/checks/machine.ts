@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { readdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { usualRoom } from '../../../system/watch.js';
+import { roomFor } from '../../../system/watch.js';
 import type { Check } from '../check.js';
 import { type Finding, teller } from '../finding.js';
 import type { World } from '../world.js';
@@ -31,7 +31,7 @@ function watches({ credDir }: World): readonly Finding[] {
   const users = folders(credDir);
   if (most === undefined || instances === undefined) return [];
   // Node has one instance for all that a process watches.
-  if (most < Math.min(users, usualRoom) + 100)
+  if (most < Math.min(users, roomFor(users)) + 100)
     return [
       tell.warning(
         'inotify.watches',
