@@ -314,9 +314,12 @@ export class Queue {
     return asked < this.#places(lane, now) || lane.fresh < shareOf(this.#busyLanes());
   }
 
-  /** How many there may be in all, hanging or not, for that lane to begin another: what hangs leaves the others their places. */
+  /**
+   * How many there may be in all, hanging or not, for that lane to begin another: what hangs there counts twice, so that of
+   * n issuers that hang each has an (n + 1)th, and the others have as much.
+   */
   #room(lane: Lane): number {
-    return this.#most * (lane.running > lane.fresh ? overbooked - 1 : overbooked);
+    return this.#most * overbooked - (lane.running - lane.fresh);
   }
 
   /** Of how many issuers something is in flight, or waits. */

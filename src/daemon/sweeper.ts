@@ -132,6 +132,8 @@ export class Sweeper {
       await this.look(user);
       await slices.others();
     }
+    // Those who are gone are known now.
+    watch.fit(this.#marks.size);
   }
 
   /** Who is there, where that is not known; those who are not there any more are found when they are looked at. */

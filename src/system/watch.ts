@@ -1,14 +1,22 @@
 import { closeSync, constants, existsSync, type FSWatcher, lstatSync, openSync, readFileSync, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 
-/** So many folders are all watched; of more, since a watch costs a good kilobyte of memory, fewer. */
+/**
+ * So many folders are all watched, if that is no more than half of what the system lets us; of more, since a watch costs a good
+ * kilobyte of memory, fewer.
+ */
 const [all, some] = [12_000, 4_000];
+/** How many watches a user may have, where the system does not say. */
+const usualLimit = 8192;
 
 /** Each of which one lets go is looked at: so many at a time. */
 const atOnce = 100;
 
-/** How many are watched of so many. */
-export const roomFor = (folders: number): number => (folders > all ? some : all);
+/** How many are watched of so many. `limit`: fs.inotify.max_user_watches. */
+export function roomFor(folders: number, limit: number = setting('max_user_watches', usualLimit)): number {
+  const together = Math.max(some, Math.min(all, Math.floor(limit / 2)));
+  return folders > together ? some : together;
+}
 
 /** How many events the kernel keeps until somebody reads them, where it does not say. */
 const usualQueue = 16_384;
@@ -55,7 +63,12 @@ export function watchTree(
   seen: (folder: string, leaving: boolean) => void,
   options: WatchOptions = {},
 ): Watch {
-  const { gather = 5, queue = queueLength(), matters = () => true, lost = () => {} } = options;
+  const {
+    gather = 5,
+    queue = setting('max_queued_events', usualQueue),
+    matters = () => true,
+    lost = () => {},
+  } = options;
   /** In the order in which something was heard of them; the root apart. */
   const watchers = new Map<string, FSWatcher>();
   let itself: FSWatcher | undefined;
@@ -64,7 +77,7 @@ export function watchTree(
   let doubtful = new Set<string>();
   const timers = new Map<string, NodeJS.Timeout>();
   const { room: fixed = roomFor } = options;
-  const roomOf = typeof fixed === 'number' ? () => fixed : fixed;
+  const roomOf = typeof fixed === 'number' ? () => fixed : (folders: number) => fixed(folders);
   let most = roomOf(0);
   let room = most;
   let refused: string | undefined;
@@ -206,7 +219,7 @@ export function watchTree(
     },
     fit(folders) {
       most = roomOf(folders);
-      room = full ? Math.min(room, most) : most;
+      room = most;
     },
     again() {
       if (closed) return [];
@@ -275,10 +288,11 @@ function started(path: string, folder: string | undefined, happened: Parameters<
   return watch(path, (event, name) => happened(folder, event, name === own ? null : name));
 }
 
-function queueLength(): number {
+/** Of inotify(7). */
+function setting(name: string, usual: number): number {
   try {
-    return Number(readFileSync('/proc/sys/fs/inotify/max_queued_events', 'utf8')) || usualQueue;
+    return Number(readFileSync(`/proc/sys/fs/inotify/${name}`, 'utf8')) || usual;
   } catch {
-    return usualQueue;
+    return usual;
   }
 }

@@ -125,7 +125,10 @@ async function load(place: Place): Promise<Load> {
   running.push(credmond);
   let firstMs = firstAfter(begun, place);
   // Of few credentials none may come due before everybody was looked at.
-  for (; firstMs === Number.POSITIVE_INFINITY; firstMs = firstAfter(begun, place)) await pause(100);
+  for (; firstMs === Number.POSITIVE_INFINITY; firstMs = firstAfter(begun, place)) {
+    if (Date.now() - begun > life * 1000) throw new Error('nothing was refreshed within the life of a token');
+    await pause(100);
+  }
   await pause(settling * 1000);
   await issuer.reset();
   credmond.child.kill('SIGUSR2');

@@ -238,7 +238,7 @@ test.each([
   [10_001, 1],
 ])('of %i folders it is told %i times that they are very many, before any is looked into', async (count, times) => {
   const { clock } = sweeping();
-  const [looked, many, fitted]: [string[], number[], number[]] = [[], [], []];
+  const [looked, many, fitted]: [string[], number[], string[]] = [[], [], []];
   const users = Array.from({ length: count }, (_, n) => `user${n}`);
   const sweeper = new Sweeper({
     keeper: {
@@ -249,12 +249,17 @@ test.each([
     },
     credentials: { users: async () => users, mark: () => 1 },
     clock,
-    watch: { room: 0, add: () => {}, fit: (users) => void fitted.push(users), again: () => [] },
+    watch: {
+      room: 0,
+      add: () => {},
+      fit: (users) => void fitted.push(`${users} of ${looked.length}`),
+      again: () => [],
+    },
     many: () => void many.push(looked.length),
   });
   await sweeper.sweep();
   expect(many).toEqual(Array.from({ length: times }, () => 0));
   expect(looked).toHaveLength(count);
-  // Once they are known, and before any of them is to be watched.
-  expect(fitted).toEqual([count]);
+  // Once they are known, before any of them is to be watched; and when it is known who is gone.
+  expect(fitted).toEqual([`${count} of 0`, `${count} of ${count}`]);
 });

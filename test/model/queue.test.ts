@@ -339,6 +339,25 @@ const found: readonly History[] = [
       { do: 'pass', ms: 9000 },
     ],
   },
+  // Two began to hang one after the other, and took what was left to a good one.
+  {
+    places: 16,
+    again: { well: 4000, failed: 1500 },
+    asking: undefined,
+    acts: [
+      { do: 'herd', at: 'x', people: 63, ms: 0 },
+      { do: 'herd', at: 'y', people: 63, ms: 0 },
+      { do: 'pass', ms: 9000 },
+      { do: 'pass', ms: 9000 },
+      { do: 'behave', at: 'x', how: 'hanging' },
+      { do: 'pass', ms: 9000 },
+      { do: 'behave', at: 'y', how: 'hanging' },
+      { do: 'pass', ms: 1 },
+      { do: 'herd', at: 'good', people: 100, ms: 0 },
+      { do: 'pass', ms: 9000 },
+      { do: 'pass', ms: 9000 },
+    ],
+  },
 ];
 
 /**
