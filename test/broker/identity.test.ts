@@ -142,39 +142,33 @@ describe('challenges', () => {
     expect(existsSync(other.path)).toBe(false);
   });
 
-  test.runIf(root)(
-    'not even its owner can move a directory like a proof there from elsewhere (skipped unless root)',
-    () => {
-      const elsewhere = join(dirname(dir), 'elsewhere');
-      mkdirSync(elsewhere);
-      chownSync(elsewhere, 12345, 12345);
-      process.seteuid?.(12345);
-      try {
-        const theirs = join(elsewhere, 'theirs');
-        mkdirSync(theirs, 0o500);
-        expect(() => renameSync(theirs, challenge.path)).toThrow('EACCES');
-      } finally {
-        process.seteuid?.(0);
-      }
-    },
-  );
+  test.runIf(root)('not even its owner can move a directory like a proof there (skipped unless root)', () => {
+    const elsewhere = join(dirname(dir), 'elsewhere');
+    mkdirSync(elsewhere);
+    chownSync(elsewhere, 12345, 12345);
+    process.seteuid?.(12345);
+    try {
+      const theirs = join(elsewhere, 'theirs');
+      mkdirSync(theirs, 0o500);
+      expect(() => renameSync(theirs, challenge.path)).toThrow('EACCES');
+    } finally {
+      process.seteuid?.(0);
+    }
+  });
 
-  test.runIf(root)(
-    'another user’s directory is that user’s, and the folder’s owner can remove it (skipped unless root)',
-    async () => {
-      mkdirSync(challenge.path, 0o500);
-      chownSync(challenge.path, 12345, 12345);
-      expect(await challenge.look()).toBe(12345);
-      chownSync(dir, 65534, 65534);
-      process.seteuid?.(65534);
-      try {
-        await challenge.drop();
-      } finally {
-        process.seteuid?.(0);
-      }
-      expect(existsSync(challenge.path)).toBe(false);
-    },
-  );
+  test.runIf(root)('is its owner’s, and the folder’s owner can remove it (skipped unless root)', async () => {
+    mkdirSync(challenge.path, 0o500);
+    chownSync(challenge.path, 12345, 12345);
+    expect(await challenge.look()).toBe(12345);
+    chownSync(dir, 65534, 65534);
+    process.seteuid?.(65534);
+    try {
+      await challenge.drop();
+    } finally {
+      process.seteuid?.(0);
+    }
+    expect(existsSync(challenge.path)).toBe(false);
+  });
 
   test('what was left behind is swept away when it is old', async () => {
     const young = challenges.fresh().path;

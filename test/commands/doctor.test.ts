@@ -313,36 +313,33 @@ describe('what is on disk', () => {
     }
   });
 
-  test.runIf(weAreRoot)(
-    'the daemon: of whom the pid is, and whether it has looked at everything (skipped unless root)',
-    async () => {
-      const { world, base } = await machine();
-      const dir = join(base, 'creds');
-      mkdirSync(dir, { mode: 0o2770 });
-      const first = async () => bad(await look(await world(), directoryChecks)).filter((id) => id.startsWith('daemon'));
-      expect(await first()).toEqual(['daemon.no-pid']);
-      put(join(dir, 'pid'), String(process.pid));
-      expect(await first()).toEqual(['daemon.other']);
-      const { spawn } = await import('node:child_process');
-      const child = spawn('sh', ['-c', 'read x', 'credmond'], { stdio: ['pipe', 'ignore', 'ignore'] });
-      onTestFinished(() => void child.kill());
-      put(join(dir, 'pid'), String(child.pid));
-      expect(await first()).toEqual(['daemon.incomplete']);
-      put(join(dir, 'CREDMON_COMPLETE'), '');
-      expect(await first()).toEqual([]);
-      const told = (of: object) => put(join(base, 'lib/status/all.json'), `${JSON.stringify({ v: 1, ...of })}\n`);
-      told({ pid: child.pid, unwatched: 'ENOSPC' });
-      const findings = await look(await world(), directoryChecks);
-      expect(the(findings, 'daemon.unwatched')).toMatchObject({
-        what: expect.stringContaining('raise fs.inotify.max_user_watches'),
-        mend: {
-          run: expect.stringMatching(/^sysctl -w fs\.inotify\.max_user_watches=.*\nsysctl .* > \/etc\/sysctl\.d\//),
-        },
-      });
-      told({ pid: child.pid });
-      expect(await first()).toEqual([]);
-    },
-  );
+  test.runIf(weAreRoot)('the daemon: whose pid, and whether all was looked at (skipped unless root)', async () => {
+    const { world, base } = await machine();
+    const dir = join(base, 'creds');
+    mkdirSync(dir, { mode: 0o2770 });
+    const first = async () => bad(await look(await world(), directoryChecks)).filter((id) => id.startsWith('daemon'));
+    expect(await first()).toEqual(['daemon.no-pid']);
+    put(join(dir, 'pid'), String(process.pid));
+    expect(await first()).toEqual(['daemon.other']);
+    const { spawn } = await import('node:child_process');
+    const child = spawn('sh', ['-c', 'read x', 'credmond'], { stdio: ['pipe', 'ignore', 'ignore'] });
+    onTestFinished(() => void child.kill());
+    put(join(dir, 'pid'), String(child.pid));
+    expect(await first()).toEqual(['daemon.incomplete']);
+    put(join(dir, 'CREDMON_COMPLETE'), '');
+    expect(await first()).toEqual([]);
+    const told = (of: object) => put(join(base, 'lib/status/all.json'), `${JSON.stringify({ v: 1, ...of })}\n`);
+    told({ pid: child.pid, unwatched: 'ENOSPC' });
+    const findings = await look(await world(), directoryChecks);
+    expect(the(findings, 'daemon.unwatched')).toMatchObject({
+      what: expect.stringContaining('raise fs.inotify.max_user_watches'),
+      mend: {
+        run: expect.stringMatching(/^sysctl -w fs\.inotify\.max_user_watches=.*\nsysctl .* > \/etc\/sysctl\.d\//),
+      },
+    });
+    told({ pid: child.pid });
+    expect(await first()).toEqual([]);
+  });
 
   test.runIf(weAreRoot)('the directory itself (skipped unless root)', async () => {
     const { world, base } = await machine();

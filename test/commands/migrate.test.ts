@@ -402,42 +402,36 @@ describe('apply and undo', () => {
 const anybodys = 'it could be anybody’s: have the person log in again';
 
 describe('what is not root’s or condor’s', () => {
-  test.runIf(weAreRoot).each([false, true])(
-    'a stranger’s file is never made root’s; --force: %o (skipped unless root)',
-    async (force) => {
-      const { dir, config, backups, dropIn } = await machine();
-      for (const name of ['alice/icecube.top', 'alice/icecube.use', 'bob/cilogon.meta'])
-        chownSync(join(dir, name), 1234, 1234);
-      const before = picture(dir);
-      const { works, notes, credentials, doubts } = await survey({ dir, config, condor: account, force });
-      expect(works.map(({ path }) => path)).toEqual(expect.arrayContaining(['', 'alice', 'bob']));
-      expect(works.filter(({ path }) => /^(?:alice|bob)\//.test(path))).toEqual([]);
-      expect(notes).toContain(
-        'alice/icecube.top belongs to uid 1234, neither root nor condor, so credmond does not believe it',
-      );
-      expect(notes.filter((text) => text.includes('uid 1234'))).toHaveLength(3);
-      expect(credentials).toContainEqual({ user: 'alice', name: 'icecube', provider: 'icecube', why: anybodys });
-      expect(doubts).toEqual([]);
-      await apply({ backups, dir, dropIn, changes: [], works, now: 0 });
-      for (const name of ['alice/icecube.top', 'alice/icecube.use', 'bob/cilogon.meta'])
-        expect(picture(dir)[name]).toEqual(before[name]);
-    },
-  );
+  test.runIf(weAreRoot).each([false, true])('a stranger’s stays so: force %o (skipped unless root)', async (force) => {
+    const { dir, config, backups, dropIn } = await machine();
+    for (const name of ['alice/icecube.top', 'alice/icecube.use', 'bob/cilogon.meta'])
+      chownSync(join(dir, name), 1234, 1234);
+    const before = picture(dir);
+    const { works, notes, credentials, doubts } = await survey({ dir, config, condor: account, force });
+    expect(works.map(({ path }) => path)).toEqual(expect.arrayContaining(['', 'alice', 'bob']));
+    expect(works.filter(({ path }) => /^(?:alice|bob)\//.test(path))).toEqual([]);
+    expect(notes).toContain(
+      'alice/icecube.top belongs to uid 1234, neither root nor condor, so credmond does not believe it',
+    );
+    expect(notes.filter((text) => text.includes('uid 1234'))).toHaveLength(3);
+    expect(credentials).toContainEqual({ user: 'alice', name: 'icecube', provider: 'icecube', why: anybodys });
+    expect(doubts).toEqual([]);
+    await apply({ backups, dir, dropIn, changes: [], works, now: 0 });
+    for (const name of ['alice/icecube.top', 'alice/icecube.use', 'bob/cilogon.meta'])
+      expect(picture(dir)[name]).toEqual(before[name]);
+  });
 
-  test.runIf(weAreRoot)(
-    'nor is one that takes the place of root’s between look and deed (skipped unless root)',
-    async () => {
-      const { dir, config, backups, dropIn } = await machine();
-      const { works } = await survey({ dir, config, condor: account });
-      const file = join(dir, 'alice/icecube.top');
-      rmSync(file);
-      put(file, '{"refresh_token":"mallory"}');
-      chownSync(file, 1234, 1234);
-      const { skipped } = await apply({ backups, dir, dropIn, changes: [], works, now: 0 });
-      expect(skipped).toEqual(['alice/icecube.top']);
-      expect(lstatSync(file)).toMatchObject({ uid: 1234, gid: 1234 });
-    },
-  );
+  test.runIf(weAreRoot)('nor is one put in the place of root’s in between (skipped unless root)', async () => {
+    const { dir, config, backups, dropIn } = await machine();
+    const { works } = await survey({ dir, config, condor: account });
+    const file = join(dir, 'alice/icecube.top');
+    rmSync(file);
+    put(file, '{"refresh_token":"mallory"}');
+    chownSync(file, 1234, 1234);
+    const { skipped } = await apply({ backups, dir, dropIn, changes: [], works, now: 0 });
+    expect(skipped).toEqual(['alice/icecube.top']);
+    expect(lstatSync(file)).toMatchObject({ uid: 1234, gid: 1234 });
+  });
 
   test.runIf(weAreRoot)('nor is a file given away that takes the place of a folder (skipped unless root)', async () => {
     const { dir, config, backups, dropIn } = await machine();

@@ -36,6 +36,17 @@ interface Scene {
   readonly idle?: boolean;
 }
 
+/** `bin`: where HTCondor's tool is. */
+const parts = (dir: string, bin: string) => ({
+  statusDir: dir,
+  sweep: seconds(60),
+  warning,
+  uid,
+  credd: creddStore({ env: { PATH: `${bin}:/usr/bin:/bin` } }),
+  clock,
+  stop: new AbortController().signal,
+});
+
 async function settled(
   needs: readonly { request: Partial<ServiceRequest>; provider: ProviderNote }[],
   { before = [], told, stored, patience = 0.3, more, idle = false }: Scene = {},
@@ -49,20 +60,10 @@ async function settled(
     ...(stored && { stored }),
     ...(told && { onStore: `cp '${next}' '${room.file}.tmp'; mv '${room.file}.tmp' '${room.file}'` }),
   });
-  const credd = creddStore({ env: { PATH: `${tool.bin}:/usr/bin:/bin` } });
   const begun = performance.now();
   const results = await settle(
     needs.map(({ request, provider }) => ({ request: { service: provider.name, ...request }, provider })),
-    {
-      statusDir: room.dir,
-      sweep: seconds(60),
-      warning,
-      uid,
-      credd,
-      clock,
-      stop: new AbortController().signal,
-      patience: seconds(patience),
-    },
+    { ...parts(room.dir, tool.bin), patience: seconds(patience) },
   );
   return { results, tool, room, ms: performance.now() - begun };
 }
@@ -104,14 +105,6 @@ describe('what is there', () => {
 });
 
 describe('what takes too long', () => {
-  const parts = (dir: string, bin: string) => ({
-    statusDir: dir,
-    sweep: seconds(60),
-    warning,
-    uid,
-    credd: creddStore({ env: { PATH: `${bin}:/usr/bin:/bin` } }),
-    clock,
-  });
   const told = { is: 'refused', failure: { kind: 'transient', what: expect.stringContaining('within 0.2 s') } };
 
   test('a tool of HTCondor’s that does not answer, or credmond: told as what may pass, and the others all the same', async () => {
@@ -136,12 +129,7 @@ describe('what came and is of no use', () => {
     const next = room.text([gone('2')]);
     setTimeout(() => writeFileSync(room.file, next), 50);
     const [result] = await settle([{ request: { service: provider.name }, provider }], {
-      statusDir: room.dir,
-      sweep: seconds(60),
-      warning,
-      uid,
-      credd: creddStore({ env: { PATH: '/nowhere' } }),
-      clock,
+      ...parts(room.dir, '/nowhere'),
       stop: deadline(),
       patience: seconds(5),
     });
@@ -278,15 +266,7 @@ describe('what credmond can make without a person', () => {
     const room = statusRoom();
     room.tell([]);
     const tool = storeTool({ onStore: 'echo "Operation failed."; exit 1' });
-    const results = await settle([{ request: { service: 'icecube' }, provider: icecube }], {
-      statusDir: room.dir,
-      sweep: seconds(60),
-      warning,
-      uid,
-      credd: creddStore({ env: { PATH: `${tool.bin}:/usr/bin:/bin` } }),
-      clock,
-      stop: new AbortController().signal,
-    });
+    const results = await settle([{ request: { service: 'icecube' }, provider: icecube }], parts(room.dir, tool.bin));
     expect(results).toMatchObject([
       { is: 'refused', failure: { kind: 'storage', what: expect.stringContaining('Operation failed.') } },
     ]);
@@ -306,12 +286,7 @@ describe('what takes a person', () => {
     const tool = storeTool({ stored: ['cilogon'] });
     const stop = new AbortController();
     const done = settle([{ request: { service: 'cilogon' }, provider: cilogon }], {
-      statusDir: room.dir,
-      sweep: seconds(60),
-      warning,
-      uid,
-      credd: creddStore({ env: { PATH: `${tool.bin}:/usr/bin:/bin` } }),
-      clock,
+      ...parts(room.dir, tool.bin),
       stop: stop.signal,
       patience: seconds(10),
     });
@@ -383,15 +358,7 @@ test('nobody’s status is read but one’s own', async () => {
   writeFileSync(join(room.dir, '1.json'), room.text([health()]));
   writeFileSync(join(room.dir, 'all.json'), room.text([health()]));
   const tool = storeTool();
-  const results = await settle([{ request: { service: 'cilogon' }, provider: cilogon }], {
-    statusDir: room.dir,
-    sweep: seconds(60),
-    warning,
-    uid,
-    credd: creddStore({ env: { PATH: `${tool.bin}:/usr/bin:/bin` } }),
-    clock,
-    stop: new AbortController().signal,
-  });
+  const results = await settle([{ request: { service: 'cilogon' }, provider: cilogon }], parts(room.dir, tool.bin));
   expect(results).toMatchObject([{ is: 'login' }]);
   expect(readFileSync(room.file, 'utf8')).toBe(theirs);
 });
@@ -401,12 +368,7 @@ test('who gives up waits no longer', async () => {
   room.tell([health('cilogon', { state: 'new', life: null })]);
   const stop = new AbortController();
   const done = settle([{ request: { service: 'cilogon' }, provider: cilogon }], {
-    statusDir: room.dir,
-    sweep: seconds(60),
-    warning,
-    uid,
-    credd: creddStore({ env: {} }),
-    clock,
+    ...parts(room.dir, '/nowhere'),
     stop: stop.signal,
   });
   const reason = new Error('given up');
