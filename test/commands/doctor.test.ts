@@ -9,7 +9,6 @@ import { configurationChecks } from '../../src/commands/doctor/checks/configurat
 import { creddChecks } from '../../src/commands/doctor/checks/credd.js';
 import { directoryChecks } from '../../src/commands/doctor/checks/directory.js';
 import { issuerChecks } from '../../src/commands/doctor/checks/issuers.js';
-import { machineChecks } from '../../src/commands/doctor/checks/machine.js';
 import { metricsChecks } from '../../src/commands/doctor/checks/metrics.js';
 import { ownChecks } from '../../src/commands/doctor/checks/own.js';
 import { pamChecks } from '../../src/commands/doctor/checks/pam.js';
@@ -18,6 +17,7 @@ import { secretChecks } from '../../src/commands/doctor/checks/secrets.js';
 import { serviceChecks } from '../../src/commands/doctor/checks/services.js';
 import { type Finding, inOrder, levels, sections, teller } from '../../src/commands/doctor/finding.js';
 import { findOurs, lookAtProgram } from '../../src/commands/doctor/programs.js';
+import { subjects } from '../../src/commands/doctor/run.js';
 import { json, report, summary } from '../../src/commands/doctor/text.js';
 import { openWorld, type World } from '../../src/commands/doctor/world.js';
 import { everyKnob } from '../../src/config/condor.js';
@@ -70,20 +70,6 @@ async function machine(more: Readonly<Record<string, string>> = {}, services: re
   return { base, env, bin, configDir, world: () => openWorld({ env, clock, services }) };
 }
 
-const all = [
-  configurationChecks,
-  programChecks,
-  serviceChecks,
-  secretChecks,
-  directoryChecks,
-  brokerChecks,
-  pamChecks,
-  creddChecks,
-  ownChecks,
-  metricsChecks,
-  issuerChecks,
-  machineChecks,
-];
 /** Whatever is found to be wrong comes with what mends it. */
 const look = async (world: World, ...subjects: readonly ((world: World) => readonly Check[])[]) => {
   const findings = await examine(
@@ -161,7 +147,7 @@ describe('configuration and programs', () => {
 
   test('a configuration that is broken, or names nobody, is said to be', async () => {
     const { world } = await machine({ cilogon_ISSUER: 'ftp://x' });
-    expect(the(await look(await world(), ...all), 'config.broken')?.level).toBe('error');
+    expect(the(await look(await world(), ...subjects), 'config.broken')?.level).toBe('error');
     const none = await machine({ CREDMON_PROVIDER_NAMES: '*' });
     expect(the(await look(await none.world(), configurationChecks), 'config.empty')?.mend).toEqual({
       run: 'credmon config init --htcondor',
@@ -292,7 +278,7 @@ describe('what is on disk', () => {
     const at = stock(base);
     chmodSync(join(base, 'creds'), 0o2775);
     at('pid', '4194305', 0o644);
-    const findings = await look(await world(), ...all);
+    const findings = await look(await world(), ...subjects);
     const ids = bad(findings);
     for (const id of [
       'directory.open',
@@ -498,7 +484,7 @@ describe('ssh logins', () => {
 
   test('that are set up wrongly, with the knob', async () => {
     const { world } = await machine({ ...pam, CREDMON_PAM_MAP_2: 'sub (' });
-    expect(the(await look(await world(), ...all), 'config.broken')?.what).toContain(
+    expect(the(await look(await world(), ...subjects), 'config.broken')?.what).toContain(
       'CREDMON_PAM_MAP_2 has a match that is no',
     );
   });
@@ -656,7 +642,7 @@ describe('a machine of one’s own', () => {
     const file = put(join(base, 'credmon.toml'), '[providers.wlcg]\nissuer = "http://127.0.0.1:1"\nclient_id = "me"\n');
     const world = await openWorld({ env, clock, services: [], config: file });
     expect(world.credDir).toBeUndefined();
-    const findings = await look(world, ...all);
+    const findings = await look(world, ...subjects);
     expect(new Set(findings.map(({ section }) => section))).toEqual(
       new Set([
         'configuration',

@@ -10,6 +10,7 @@ import {
   printingJob,
   providerKnobs,
   putSecret,
+  shortJob,
   submit,
   sure,
   tokensIn,
@@ -38,21 +39,6 @@ icecube_CLIENT_SECRET_FILE = ${secondSecret}
 icecube_DEFAULT_OPTIONS = icecube
 icecube_SCOPES = storage.read:/home
 icecube_ALLOWED_SCOPES = storage.read:/home storage.create:/home/{username}
-`;
-
-/** A job that is over at once, having shown its token. */
-const shortJob = (services: string, more = '') => `
-executable = /bin/sh
-arguments = "-c 'cat $_CONDOR_CREDS/*.use'"
-output = job.out
-error = job.err
-log = job.log
-request_cpus = 1
-request_memory = 64
-request_disk = 1000
-use_oauth_services = ${services}
-${more}
-queue
 `;
 
 /** The scopes of what jobs are handed now. */

@@ -27,7 +27,7 @@ export interface DoctorOptions {
 }
 
 /** A new subject is a file in checks/ and a line here. */
-const subjects: readonly ((world: World) => ReturnType<typeof serviceChecks>)[] = [
+export const subjects: readonly ((world: World) => ReturnType<typeof serviceChecks>)[] = [
   configurationChecks,
   programChecks,
   serviceChecks,
